@@ -111,7 +111,7 @@ fn settings_that_do_not_go_together_are_named() {
         (with("model.layer_decay=1.5"), "model.layer_decay"),
         (with("model.dropout=1"), "model.dropout"),
         (with("train.batch_size=0"), "train.batch_size"),
-        (with("model.hidden=[8]"), "hidden"),
+        (with("model.hidden=[0]"), "model.hidden"),
     ] {
         assert!(found.contains(part), "{part}: {found}");
     }

@@ -170,6 +170,21 @@ impl Transforms {
         })
     }
 
+    /// The same without columns of texts, for a model that reads texts in another way.
+    #[must_use]
+    pub fn without_texts(&self) -> Self {
+        let others = self.columns.iter().filter(|c| !matches!(c.encoder, Encoder::Text(_)));
+        Self {
+            format: self.format,
+            columns: others.cloned().collect(),
+            target: self.target.clone(),
+            weight: self.weight.clone(),
+            null_values: self.null_values.clone(),
+            reading: self.reading.clone(),
+            number_formats: self.number_formats.clone(),
+        }
+    }
+
     /// The number of different ids of each column of ids: the rows of its embedding.
     pub fn cardinalities(&self) -> Vec<usize> {
         self.columns

@@ -147,7 +147,8 @@ def expected(where):
     outputs.loss.backward()
     cut = lambda t: [row[: len(own)] for row, own in zip(t.tolist(), rows)]
     found["masked"] = {
-        "ids": cut(batch["input_ids"]), "labels": cut(batch["labels"]), "loss": float(outputs.loss), "gradients": gradients(model),
+        "ids": cut(batch["input_ids"]), "labels": cut(batch["labels"]), "loss": float(outputs.loss),
+        "logits": [row[len(row) // 2] for row in cut(outputs.logits)], "gradients": gradients(model),
     }
     for file in (FIXTURES / "embedding/bert").glob("**/*.json"):
         if file.name not in ["config.json", "expected.json"]:

@@ -166,12 +166,24 @@ fn files_that_do_not_align_are_named_with_their_line() {
 }
 
 #[test]
-fn masked_tokens_and_pairs_are_killed_and_resumed_to_the_same_bits() {
+fn every_objective_is_killed_and_resumed_to_the_same_bits() {
     let folder = files("objective-killed");
     for (kind, data, more) in [
         ("masked", "lines.txt", "--set optimizer.lr=0.01 --set train.epochs=6"),
         ("pairs", "pairs.csv", "--set optimizer.lr=0.002 --set train.epochs=6"),
         ("tags", "words.jsonl", "--set optimizer.lr=0.002 --set train.epochs=8"),
+        (
+            "labels",
+            "labels.csv",
+            "--target topics --set data.text=[\"text\"] --set optimizer.lr=0.002 \
+             --set train.epochs=8 --set evaluate.threshold=\"f1\"",
+        ),
+        (
+            "numbers",
+            "labels.csv",
+            "--set data.targets=[\"late\",\"size\"] --set data.text=[\"text\"] \
+             --set optimizer.lr=0.002 --set train.epochs=8",
+        ),
     ] {
         let more = format!("{more} --set train.checkpoint_seconds=0");
         train(&folder, data, kind, kind, &format!("{more} --threads 1 --quiet")).ok();

@@ -224,3 +224,128 @@ fn a_class_for_everything_else_has_a_threshold() {
     let accuracy = judged["accuracy"].as_f64().unwrap_or_else(|| panic!("{judged}"));
     assert!((accuracy - f64::from(right) / 240.0).abs() < 1e-9, "{judged}");
 }
+
+/// Rows of which neither the text nor the number alone tells the class: `quick` with a large
+/// number, or `brown` with a small one, is a `yes`; and a category that says nothing.
+fn mixed(n: usize) -> String {
+    let mut text = String::from("text,size,place,answer\n");
+    for i in 0..n {
+        let (word, large) = (["quick", "brown"][i % 2], i / 2 % 2 == 0);
+        let size = if large { 100 + i % 37 } else { i % 31 };
+        let answer = if (i % 2 == 0) == large { "yes" } else { "no" };
+        let place = ["north", "south", "west"][i * 7 % 3];
+        writeln!(text, "the fox {word} {} in the fox,{size}.5,{place},{answer}", i / 8).unwrap();
+    }
+    text
+}
+
+/// The share of right predictions of a file with the columns of [`mixed`] and `prediction`.
+fn right(predicted: &str) -> f64 {
+    let rows: Vec<Vec<&str>> =
+        predicted.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    rows.iter().filter(|cells| cells[3] == cells[4]).count() as f64 / rows.len() as f64
+}
+
+#[test]
+fn numbers_and_categories_stand_beside_an_encoder() {
+    let folder = prepared("sequence-beside");
+    folder.write("mixed.csv", &mixed(400));
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/embedding");
+    std::fs::create_dir_all(folder.path().join("static")).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let to = folder.path().join("static").join(file);
+        std::fs::copy(from.join("model2vec").join(file), to).unwrap();
+    }
+    for (name, model, more) in [
+        ("fine", "bert", "--set optimizer.lr=0.003 --set model.head_rate=3 --set train.epochs=16"),
+        ("frozen", "fine", "--set model.frozen=true --set optimizer.lr=0.01"),
+        ("table", "static", "--set optimizer.lr=0.01 --set train.epochs=20"),
+        ("rows", "static", "--set optimizer.lr=0.01 --set model.frozen=true"),
+    ] {
+        let line = format!(
+            "train mixed.csv --target answer --out {name} --set model.encoder={model} --json \
+             --set train.batch_size=16 --set data.columns.text=text {more}"
+        );
+        let summary = run(&folder, &line).ok().json();
+        let accuracy = summary["metrics"]["test"]["accuracy"].as_f64().unwrap();
+        assert!(accuracy > 0.95, "{name}: {summary}");
+        // What predict says is what evaluate judges, in any order of the columns.
+        let scores = run(&folder, &format!("evaluate {name} --json")).ok().json();
+        assert!((scores["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-9, "{scores}");
+        let all = run(&folder, &format!("evaluate {name} --data mixed.csv --json")).ok().json();
+        let predicted = run(&folder, &format!("predict {name} --data mixed.csv --quiet")).ok();
+        let share = right(&predicted.stdout);
+        assert!((all["accuracy"].as_f64().unwrap() - share).abs() < 1e-9, "{name}: {all} {share}");
+        folder
+            .write("new.csv", "place,text,size\nsouth,the quick fox,104.5\neast,the quick fox,\n");
+        let line = format!("predict {name} --data new.csv --proba --out {name}.jsonl");
+        let said = run(&folder, &line).ok();
+        let said = said.stdout + &said.stderr;
+        assert!(said.contains("place"), "an unseen category: {said}");
+        let rows = folder.read(&format!("{name}.jsonl"));
+        assert!(rows.lines().next().unwrap().contains("\"prediction\":\"yes\""), "{rows}");
+        let report = folder.read(&format!("{name}/report.html"));
+        assert!(report.contains("hidden layer 0") && report.contains("tokens of the encoder"));
+        assert!(run(&folder, &format!("inspect {name}")).ok().stdout.contains("head over"));
+        folder.write("lacking.csv", "text,size\nthe fox,1.5\n");
+        let lacking = format!("predict {name} --data lacking.csv");
+        run(&folder, &lacking).fails(1, &["column `place` (category) is missing"]);
+        folder.write("other.csv", "place,size\nsouth,1.5\n");
+        run(&folder, &format!("predict {name} --data other.csv")).fails(2, &["no column `text`"]);
+        run(&folder, &format!("embed {name} --data new.csv --text text --out {name}.npy")).ok();
+    }
+    // The first token's vector is another one, and hidden layers need no other columns.
+    let pooled = "train mixed.csv --target answer --out first --set model.encoder=bert --json \
+                  --set train.steps=2 --set data.columns.text=text --set model.pooling=cls \
+                  --set data.columns.size=drop --set data.columns.place=drop --set model.hidden=[5]";
+    let summary = run(&folder, pooled).ok().json();
+    // The encoder as in a run without, but for its head: 32 → 5 → 2.
+    let alone = "train mixed.csv --target answer --out alone --set model.encoder=bert --json \
+                 --set train.steps=2 --set data.columns.text=text \
+                 --set data.columns.size=drop --set data.columns.place=drop";
+    let alone = run(&folder, alone).ok().json()["parameters"].as_u64().unwrap();
+    let expected = alone - (2 * 32 + 2) + (5 * 32 + 5) + (2 * 5 + 2);
+    assert_eq!(summary["parameters"], expected, "{summary}");
+    run(&folder, "predict first --data mixed.csv --quiet").ok();
+    // A run goes on as an encoder of another one; a number is predicted in its own unit.
+    let line = "train mixed.csv --target size --out number --set model.encoder=fine --json \
+                --set train.batch_size=16 --set data.columns.text=text --set train.epochs=16 \
+                --set optimizer.lr=0.003";
+    let summary = run(&folder, line).ok().json();
+    assert!(summary["metrics"]["test"]["r2"].as_f64().unwrap() > 0.8, "{summary}");
+    let scores = run(&folder, "evaluate number --json").ok().json();
+    let found = (scores["r2"].as_f64(), summary["metrics"]["test"]["r2"].as_f64());
+    assert!((found.0.unwrap() - found.1.unwrap()).abs() < 1e-6, "{scores}");
+    // A damaged head is no panic.
+    let path = folder.path().join("fine/model/head.safetensors");
+    std::fs::write(&path, &std::fs::read(&path).unwrap()[..100]).unwrap();
+    run(&folder, "predict fine --data new.csv").fails(1, &["head.safetensors"]);
+    std::fs::remove_file(folder.path().join("frozen/model/transforms.json")).unwrap();
+    run(&folder, "predict frozen --data new.csv").fails(1, &["transforms.json"]);
+}
+
+#[test]
+fn killed_and_resumed_a_head_beside_columns_ends_with_the_same_bits() {
+    let folder = prepared("sequence-beside-killed");
+    folder.write("mixed.csv", &mixed(400));
+    for (name, more) in [("tuned", ""), ("still", "--set model.frozen=true")] {
+        let sets = format!(
+            "--set model.encoder=bert --set train.batch_size=16 --set data.columns.text=text \
+             --set train.epochs=8 --set train.checkpoint_seconds=0 {more}"
+        );
+        let line = format!("train mixed.csv --target answer --out {name} --threads 1 {sets}");
+        run(&folder, &line).ok();
+        let killed = format!("{name}-killed");
+        let path = folder.path().join(&killed);
+        let line = format!("train mixed.csv --target answer --out {killed} {sets} --threads 2");
+        let mut child = start(&folder, &line.split_whitespace().collect::<Vec<_>>());
+        assert!(kill_when(&mut child, || lines(&path) >= 2), "the run was over");
+        child = start(&folder, &["train", "--resume", path.to_str().unwrap()]);
+        assert!(child.wait().unwrap().success());
+        assert!(result(&path) == result(&folder.path().join(name)), "{name}");
+        let head = |run: &str| {
+            std::fs::read(folder.path().join(run).join("model/head.safetensors")).unwrap()
+        };
+        assert!(head(name) == head(&killed), "{name}");
+    }
+}

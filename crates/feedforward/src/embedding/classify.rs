@@ -19,9 +19,9 @@ use std::path::Path;
 /// Rows in memory at a time.
 const BLOCK: usize = 4096;
 
-/// Whether a path is the folder of an encoder, or a run of one.
+/// Whether a path is the folder of an encoder or of a head over texts, or a run of one.
 pub fn is_encoder_model(path: &Path) -> bool {
-    model_folder(path).is_ok_and(|folder| is_encoder(&folder))
+    model_folder(path).is_ok_and(|folder| is_encoder(&folder) || TaskFile::is_in(&folder))
 }
 
 /// Predicts a class or a number for each text of a file with BERT, RoBERTa, DistilBERT or
@@ -47,7 +47,18 @@ pub fn classify(
         ));
     }
     refuse_overwriting(options)?;
-    let task = TaskFile::read(&model_folder(model)?)?;
+    let folder = model_folder(model)?;
+    let task = TaskFile::read(&folder)?;
+    if let Some(task) = &task
+        && let Some(head) = &task.head
+    {
+        if column.is_some() {
+            let message = "the model reads columns beside texts and finds all of them by name; leave \
+                           --text out";
+            return Err(Error::usage(message));
+        }
+        return crate::sequence::predict(&folder, (task, head), options, watcher);
+    }
     let columns = match (column, &task) {
         (Some(column), _) => vec![column.to_owned()],
         (None, Some(task)) => task.texts.clone(),

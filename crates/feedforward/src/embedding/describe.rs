@@ -3,9 +3,11 @@
 use super::model::is_encoder;
 use super::modules::Modules;
 use super::static_table;
+use super::task_file::TaskFile;
 use crate::language::folder_config;
-use crate::words::count;
+use crate::words::{count, plural};
 use ff_nn::models::{EncoderConfig, EncoderHead, EncoderProblem};
+use ff_table::Transforms;
 use ff_text::Tokenizer;
 use std::path::Path;
 
@@ -46,6 +48,16 @@ pub(crate) fn describe(folder: &Path) -> Option<String> {
     match Tokenizer::load(folder) {
         Ok(tokenizer) => parts.push(format!("{} tokenizer", tokenizer.kind())),
         Err(_) => parts.push("no tokenizer".into()),
+    }
+    if let Ok(Some(task)) = TaskFile::read(folder)
+        && let Some(head) = &task.head
+    {
+        let transforms = std::fs::read_to_string(folder.join("transforms.json"));
+        let transforms = transforms.ok().and_then(|text| Transforms::from_json(&text).ok());
+        let beside = transforms.map_or(0, |transforms| transforms.columns.len());
+        let outputs = plural(head.outputs, "output");
+        let columns = plural(beside, "other column");
+        parts.push(format!("head over {} and {columns}, {outputs}", task.texts.join(", ")));
     }
     let modules = Modules::read(folder).unwrap_or_default();
     if let Some(pooling) = modules.pooling {

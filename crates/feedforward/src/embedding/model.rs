@@ -230,8 +230,7 @@ impl Embedder {
             empty: texts.iter().filter(|text| text.trim().is_empty()).count(),
             ..Embedded::default()
         };
-        let special = !matches!(self.model, Model::Static(_));
-        let ids = self.reader.ids(texts, special)?;
+        let ids = self.reader.ids(texts)?;
         let width = purpose.width();
         embedded.values = vec![0.0; texts.len() * width];
         if let Model::Static(table) = &self.model {
@@ -347,6 +346,16 @@ fn root(path: &Path) -> Result<PathBuf> {
         Some(folder) => Ok(folder.to_owned()),
         None => model_folder(path),
     }
+}
+
+/// What the files beside a table of vectors say, if a path holds one.
+///
+/// # Errors
+/// There is no model.
+pub(crate) fn static_folder(path: &Path) -> Result<Option<Modules>> {
+    let modules = Modules::read(&root(path)?)?;
+    let found = modules.is_static || static_table::sizes(&modules.folder).is_some();
+    Ok(found.then_some(modules))
 }
 
 /// Whether the `config.json` of a folder is of a family of encoders.

@@ -76,7 +76,7 @@ impl Modules {
         let mut modules = Self { folder: root.to_owned(), ..Self::default() };
         if !path.exists() {
             if let Some(task) = TaskFile::read(root)? {
-                modules.max_tokens = Some(task.max_tokens);
+                (modules.max_tokens, modules.pooling) = (Some(task.max_tokens), task.pooling);
                 (modules.prompt, modules.lower_case) = (task.prompt, task.lower_case);
             }
             return Ok(modules);

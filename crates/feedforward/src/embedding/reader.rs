@@ -16,6 +16,8 @@ pub(crate) struct TextReader {
     pub(crate) lower_case: bool,
     /// The most tokens of a text, with those around it.
     pub(crate) max_tokens: usize,
+    /// Whether texts are for static embeddings: nothing stands around them.
+    is_static: bool,
 }
 
 impl TextReader {
@@ -41,11 +43,12 @@ impl TextReader {
             return Err(Error::usage(message));
         }
         let (prompt, lower_case) = (modules.prompt.clone(), modules.lower_case);
-        Ok(Self { tokenizer, around, prompt, lower_case, max_tokens })
+        Ok(Self { tokenizer, around, prompt, lower_case, max_tokens, is_static })
     }
 
-    /// The tokens of texts, with those around them if `special`.
-    pub(super) fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<u32>>> {
+    /// The tokens of texts, with those around them.
+    pub(super) fn ids(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let special = !self.is_static;
         let prompt = self.prompt.as_deref().unwrap_or_default();
         if prompt.is_empty() && !self.lower_case {
             return Ok(self.tokenizer.encode_all(texts, special)?);
@@ -64,7 +67,7 @@ impl TextReader {
     pub(crate) fn parts(&self, ids: Vec<u32>, windows: bool) -> Vec<(Vec<u32>, f64)> {
         if ids.len() <= self.max_tokens {
             // A text without tokens of its own may have none around it either.
-            let ids = if ids.is_empty() { self.padding() } else { ids };
+            let ids = if ids.is_empty() && !self.is_static { self.padding() } else { ids };
             return vec![(ids, 1.0)];
         }
         let (before, behind) = &self.around;
@@ -80,7 +83,7 @@ impl TextReader {
 
     /// The tokens of texts as the model takes them, and how many texts were cut.
     pub(crate) fn read(&self, texts: &[&str]) -> Result<(Vec<Vec<u32>>, usize)> {
-        let all = self.ids(texts, true)?;
+        let all = self.ids(texts)?;
         let cut = all.iter().filter(|ids| ids.len() > self.max_tokens).count();
         let first = |ids| self.parts(ids, false).swap_remove(0).0;
         Ok((all.into_iter().map(first).collect(), cut))
@@ -88,7 +91,7 @@ impl TextReader {
 
     /// The tokens of texts in as many sequences as they need.
     pub(crate) fn windows(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
-        let all = self.ids(texts, true)?;
+        let all = self.ids(texts)?;
         let parts = all.into_iter().flat_map(|ids| self.parts(ids, true));
         Ok(parts.map(|(ids, _)| ids).collect())
     }

@@ -2,19 +2,23 @@
 
 use super::modules::object;
 use crate::error::{Error, Result};
-use ff_formats::{RawTensor, TensorFile};
+use crate::files::write_text;
+use ff_formats::{RawTensor, TensorFile, write_raw};
+use ff_table::Texts;
 use ff_text::Tokenizer;
 use serde_json::Value;
 use std::path::Path;
 
+const MODEL: &str = "model.safetensors";
 /// The names of the table in files of model2vec, and of sentence-transformers and wordllama.
 const NAMES: [&str; 2] = ["embeddings", "embedding.weight"];
 
 /// A table of vectors: a text is the mean of its tokens' rows.
 #[derive(Debug)]
-pub(super) struct StaticTable {
-    values: Vec<f32>,
-    pub(super) width: usize,
+pub(crate) struct StaticTable {
+    /// The rows `[rows, width]`.
+    pub(crate) values: Vec<f32>,
+    pub(crate) width: usize,
     /// A weight for each token.
     weights: Option<Vec<f32>>,
     /// The row of each token.
@@ -34,7 +38,7 @@ pub(super) fn sizes(folder: &Path) -> Option<(usize, usize)> {
     if config.get("model_type").is_some_and(|name| name != "model2vec") {
         return None;
     }
-    let file = TensorFile::map(&folder.join("model.safetensors")).ok()?;
+    let file = TensorFile::map(&folder.join(MODEL)).ok()?;
     NAMES.iter().find_map(|name| match *file.dims(name)? {
         [rows, width] => Some((rows, width)),
         _ => None,
@@ -46,8 +50,8 @@ impl StaticTable {
     ///
     /// # Errors
     /// There is no table, or its parts do not fit the tokenizer.
-    pub(super) fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
-        let path = folder.join("model.safetensors");
+    pub(crate) fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let path = folder.join(MODEL);
         let file = TensorFile::map(&path)?;
         let found = NAMES.iter().find_map(|name| Some((*name, file.dims(name)?.to_vec())));
         let Some((name, dims)) = found else {
@@ -101,6 +105,43 @@ impl StaticTable {
             unknown: tokenizer.special().unk.filter(|_| model2vec),
             normalize: config.get("normalize").and_then(Value::as_bool),
         })
+    }
+
+    /// The rows of the table and their weights that are the vector of each text, from the second
+    /// on: the first text is empty. `None` if there are more than an index can hold.
+    pub(crate) fn bags(&self, texts: &[Vec<u32>]) -> Option<Texts> {
+        let mut bags = Texts::default();
+        for ids in texts {
+            let known = || ids.iter().filter(|id| Some(**id) != self.unknown);
+            let n = known().count() as f32;
+            for &id in known() {
+                let row = self.rows.as_ref().map_or(id as usize, |rows| rows[id as usize]);
+                let weight = self.weights.as_ref().map_or(1.0, |weights| weights[id as usize]);
+                bags.indices.push(i32::try_from(row).ok()?);
+                bags.values.push(weight / n);
+            }
+            bags.offsets.push(i32::try_from(bags.indices.len()).ok()?);
+        }
+        Some(bags)
+    }
+
+    /// Writes the table of a folder into another one, with other values where `values` has some.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub(crate) fn copy(from: &Path, to: &Path, values: Option<&[f32]>) -> Result<()> {
+        let file = TensorFile::map(&from.join(MODEL))?;
+        let mut tensors: Vec<RawTensor<'_>> =
+            file.entries().filter_map(|entry| file.raw(&entry.name)).collect();
+        let table = tensors.iter_mut().find(|tensor| NAMES.contains(&tensor.name.as_str()));
+        if let (Some(values), Some(table)) = (values, table) {
+            table.dtype = "F32".into();
+            table.bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
+        }
+        std::fs::create_dir_all(to).map_err(ff_formats::Error::io(to, "making the folder"))?;
+        write_raw(&to.join(MODEL), &tensors)?;
+        let config = Value::Object(object(&from.join("config.json"))?);
+        write_text(&to.join("config.json"), &format!("{config:#}\n"))
     }
 
     /// The mean of the rows of some tokens, zeros without any.

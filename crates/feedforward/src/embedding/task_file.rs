@@ -1,9 +1,11 @@
 //! What a trained encoder's folder holds beside the files of `transformers`.
 
+use super::Pooling;
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use ff_metrics::TagScheme;
 use ff_nn::Precision;
+use ff_nn::models::MlpConfig;
 use ff_table::TargetTransform;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -33,6 +35,13 @@ pub(crate) struct TaskFile {
     /// How tags mark spans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scheme: Option<TagScheme>,
+    /// The head over the texts' vector and other columns, which `transforms.json` and
+    /// `head.safetensors` go with; the encoder's own one by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) head: Option<MlpConfig>,
+    /// How the vectors of tokens become one, where the encoder's files do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pooling: Option<Pooling>,
     /// The most tokens of a text.
     pub(crate) max_tokens: usize,
     /// The text before every text.
@@ -70,6 +79,8 @@ impl TaskFile {
             targets: Vec::new(),
             thresholds: Vec::new(),
             scheme: None,
+            head: None,
+            pooling: None,
             max_tokens: reader.max_tokens,
             prompt: reader.prompt.clone(),
             lower_case: reader.lower_case,
@@ -80,13 +91,18 @@ impl TaskFile {
         }
     }
 
+    /// Whether a folder has such a file.
+    pub(crate) fn is_in(folder: &Path) -> bool {
+        folder.join(NAME).is_file()
+    }
+
     /// Reads a folder's file, if there is one.
     ///
     /// # Errors
     /// It is damaged, or of another format.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(NAME);
-        if !path.is_file() {
+        if !Self::is_in(folder) {
             return Ok(None);
         }
         let file: Self = serde_json::from_str(&read_text(&path)?).map_err(|e| {

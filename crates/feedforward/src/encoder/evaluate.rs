@@ -102,7 +102,7 @@ pub fn evaluate(
     let part = corpus::encode(rows, kind, &reader, &names)?;
     let train = train.map(|rows| corpus::encode(rows, kind, &reader, &names)).transpose()?;
     let goal = Goal::new(&recipe, &config, (&reader, &modules), &part)?;
-    let network = Network { encoder, config, frozen: false };
+    let network = Network { encoder, config };
     let nothing = Part::default();
     let mut objective = EncoderObjective {
         network: &network,

@@ -260,6 +260,10 @@ impl EncoderRecipe {
             }
             _ => {}
         }
+        if self.model.hidden.is_some() {
+            let message = "is for a class or a number of a table's rows; leave it out here";
+            return Err(ConfigError::new("model.hidden", message));
+        }
         if data.separator.as_deref() == Some("") {
             return Err(ConfigError::new("data.separator", "is empty; name a text such as \";\""));
         }

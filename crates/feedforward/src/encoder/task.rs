@@ -359,7 +359,8 @@ impl Task for EncoderTask {
         }
         watcher.event(Event::Phase("saving the model"));
         if !self.names.units.is_empty() {
-            rescale(&mut graph, &network.config, &self.names.units)?;
+            let config = &network.config;
+            rescale(&mut graph, &|name| config.is_output(name), &self.names.units)?;
         }
         let model = folder.model();
         let tokenizer = Some(self.base.reader.tokenizer.clone());

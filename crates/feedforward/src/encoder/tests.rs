@@ -46,7 +46,7 @@ fn opened(head: &str) -> (Network, Graph, TextReader) {
     let modules = Modules::read(&folder()).unwrap();
     let reader = TextReader::new(tokenizer, &modules, Some(MOST), MOST, false).unwrap();
     let graph = Graph::new(&Device::default(), params);
-    (Network { encoder, config, frozen: false }, graph, reader)
+    (Network { encoder, config }, graph, reader)
 }
 
 fn strings(value: &Value) -> Vec<Vec<String>> {
@@ -210,6 +210,19 @@ fn masked_tokens_are_found_as_by_transformers() {
     assert!((value / count / loss - 1.0).abs() < LOSSES, "{}, expected {loss}", value / count);
     graph.backward(sum).unwrap();
     same_gradients("masked", &mut graph, count, &wanted["gradients"]);
+    graph.reset();
+    let batch = encoder_batch(&graph, &network.config, &ids, 0).unwrap();
+    let found = network.encoder.logits(&mut graph, &batch).unwrap();
+    let logits: Vec<Vec<f32>> = serde_json::from_value(wanted["logits"].clone()).unwrap();
+    let width = network.config.vocab_size;
+    for (i, (row, wanted)) in ids.iter().zip(&logits).enumerate() {
+        assert_eq!(wanted.len(), width);
+        let at = (i * length + row.len() / 2) * width;
+        let found = &found.slice::<f32>().unwrap()[at..at + width];
+        for (token, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+            assert!((found - wanted).abs() < 1e-5, "text {i}, token {token}: {found}, {wanted}");
+        }
+    }
 
     // Our own masks: the shares of the paper, and never a token around a text.
     let recipe = EncoderRecipe {

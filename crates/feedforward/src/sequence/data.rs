@@ -49,11 +49,11 @@ impl Tokens {
     }
 }
 
-/// The columns of texts. Other columns are left out: the encoder reads texts alone.
+/// The columns of texts, and whether others stand beside them.
 ///
 /// # Errors
 /// There is none.
-pub(super) fn text_columns(prepared: &mut Prepared) -> Result<Vec<String>> {
+pub(super) fn text_columns(prepared: &mut Prepared) -> Result<(Vec<String>, bool)> {
     let features = |kind: fn(Kind) -> bool| {
         let columns = prepared.schema.columns.iter();
         let found = columns.filter(|column| column.role == Role::Feature && kind(column.kind));
@@ -76,26 +76,18 @@ pub(super) fn text_columns(prepared: &mut Prepared) -> Result<Vec<String>> {
     for column in &mut prepared.schema.columns {
         if texts.contains(&column.name) {
             column.usage = "tokens of the encoder".into();
-        } else if others.contains(&column.name) {
-            column.role = Role::Dropped;
-            column.reason = "the encoder reads texts alone".into();
-            column.usage.clear();
-            column.undo = None;
         }
     }
     if !others.is_empty() {
-        let message = format!(
-            "left out, as the encoder reads texts alone: {}; the vectors of `feedforward embed` go \
-             beside other columns",
-            others.join(", ")
-        );
-        prepared.notes.push(Note::warn(message));
+        let message =
+            format!("beside the vector of the texts, the head reads {}", others.join(", "));
+        prepared.notes.push(Note::info(message));
     }
     if texts.len() > 1 {
         let message = format!("one text is made of the columns {}", texts.join(", "));
         prepared.notes.push(Note::info(message));
     }
-    Ok(texts)
+    Ok((texts, !others.is_empty()))
 }
 
 /// What is to be known of the tokens.

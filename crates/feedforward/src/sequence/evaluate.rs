@@ -1,18 +1,19 @@
 //! Evaluation of a finished run of an encoder.
 
 use super::data::Tokens;
+use super::learner::{Learner, Opened};
 use super::network::Network;
-use super::objective::outputs;
+use super::objective::{Part, outputs};
 use super::recipe::SequenceRecipe;
-use super::task::{predictions, table_hash};
+use super::task::{model_file, predictions, table_hash};
 use crate::embedding::{Modules, TaskFile, TextReader};
 use crate::error::{Error, Result};
 use crate::language::EncoderModel;
 use crate::run::folder::RunFolder;
 use crate::run::info::{RunInfo, no_model};
 use crate::run::measure::open_device;
+use crate::table::EvaluateSummary;
 use crate::table::scores::{Judge, evaluate_part};
-use crate::table::{EvaluateSummary, ModelFile};
 use crate::tasks::SEQUENCE_KEYS;
 use ff_nn::models::LanguageOptions;
 use ff_table::{DataError, Encoded, SourceOptions, Table, load, prepare};
@@ -86,30 +87,33 @@ pub fn evaluate(
     if encoded.rows == 0 {
         return Err(Error::usage(format!("{part} has no rows to evaluate the model on")));
     }
-    let options = LanguageOptions { precision: task.precision, ..LanguageOptions::default() };
-    let opened = EncoderModel::open(&model, &device, &options)?;
-    let modules = Modules::read(&model)?;
-    let (config, encoder, mut graph, tokenizer) = opened.into_parts();
-    let tokenizer =
-        tokenizer.ok_or_else(|| Error::run(&model, "has no tokenizer; copy the model again"))?;
-    let reader = TextReader::new(tokenizer, &modules, None, config.longest(), false)?;
-    for name in &task.texts {
-        column(&table, name, "a text that the model reads")?;
-    }
-    let tokens = Tokens::read(&reader, &table, &task.texts, &rows)?;
-    let file = ModelFile {
-        task: target.task,
-        target: target.column.clone(),
-        classes: target.classes.clone(),
-        positive: target.positive,
-        threshold: task.threshold,
-        ..ModelFile::default()
+    check_texts(&table, &task.texts)?;
+    let file = model_file(target, task.threshold);
+    let mut encoded = encoded;
+    let (learner, mut graph, texts) = if let Some(head) = &task.head {
+        let opened = Opened::read(&model, &task, head, &device)?;
+        let data = opened.transforms.encode_rows(&table, &rows, false, threads)?;
+        let texts = opened.origin.read(&table, &task.texts, &rows)?;
+        let data = texts.beside(data);
+        let (target, weights) = (encoded.target, encoded.weights);
+        encoded = Encoded { target, weights, ..data };
+        (opened.learner, opened.graph, texts.tokens)
+    } else {
+        let options = LanguageOptions { precision: task.precision, ..LanguageOptions::default() };
+        let opened = EncoderModel::open(&model, &device, &options)?;
+        let modules = Modules::read(&model)?;
+        let (config, encoder, graph, tokenizer) = opened.into_parts();
+        let tokenizer = tokenizer
+            .ok_or_else(|| Error::run(&model, "has no tokenizer; copy the model again"))?;
+        let reader = TextReader::new(tokenizer, &modules, None, config.longest(), false)?;
+        let tokens = Tokens::read(&reader, &table, &task.texts, &rows)?;
+        (Learner::of_encoder(Network { encoder, config }), graph, tokens)
     };
-    let network = Network { encoder, config, frozen: false };
-    let found = predictions(&outputs(&mut graph, &network, &tokens)?, &file);
+    let part_of = Part { data: &encoded, tokens: &texts };
+    let found = predictions(&outputs(&mut graph, &learner, part_of)?, &file);
     let judge = Judge { file: &file, target, top_k: recipe.evaluate.top_k, threads };
     let report = evaluate_part(judge, &encoded, &found, None, true)?;
-    let unfamiliar = Vec::new();
+    let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
     Ok(EvaluateSummary { part, rows: encoded.rows, left_out, unfamiliar, report })
 }
 
@@ -119,6 +123,14 @@ fn weights(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f32>> {
     let weight = |&row: &usize| column.values.number(row).map(|w| w as f32);
     let weights: Option<Vec<f32>> = rows.iter().map(weight).collect();
     weights.ok_or_else(|| Error::usage(format!("column `{name}`: a weight is not a number")))
+}
+
+/// Checks that the columns of texts are there.
+///
+/// # Errors
+/// One is not.
+pub(super) fn check_texts(table: &Table, texts: &[String]) -> Result<()> {
+    texts.iter().try_for_each(|name| column(table, name, "a text that the model reads").map(drop))
 }
 
 fn column<'a>(table: &'a Table, name: &str, role: &str) -> Result<&'a ff_table::Column> {

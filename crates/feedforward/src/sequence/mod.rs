@@ -2,14 +2,18 @@
 
 mod data;
 mod evaluate;
+mod learner;
 mod network;
 mod objective;
+mod origin;
 pub(crate) mod plan;
+mod predict;
 mod recipe;
 mod report;
 mod task;
 
 pub use evaluate::{evaluate, is_sequence_run};
+pub(crate) use predict::predict;
 pub use recipe::{EncoderTable, SequenceConfig, SequenceEvaluate, SequenceRecipe};
 pub use task::train;
 

@@ -25,13 +25,14 @@ pub(crate) struct Base {
     pub(crate) own_labels: Vec<String>,
     /// Whether its last layer predicts the same classes already.
     same_output: bool,
+    /// Whether the vectors of tokens become one by their mean, and not as the first token's.
+    pub(super) mean: bool,
 }
 
 /// An encoder with its head.
 pub(crate) struct Network {
     pub(crate) encoder: Encoder,
     pub(crate) config: EncoderConfig,
-    pub(crate) frozen: bool,
 }
 
 impl Base {
@@ -50,7 +51,7 @@ impl Base {
         let folder = modules.folder.clone();
         if !is_encoder(&folder) {
             let message = "is no encoder that can be trained: model.encoder takes BERT, RoBERTa, \
-                           DistilBERT and ModernBERT; of other models, `feedforward embed` writes \
+                           DistilBERT, ModernBERT and static embeddings; of other models, `feedforward embed` writes \
                            vectors that `feedforward train` learns from";
             return Err(Error::run(path, message));
         }
@@ -80,7 +81,7 @@ impl Base {
         let positions = config.longest();
         let reader = TextReader::new(tokenizer, &modules, model.max_tokens, positions, false)?;
         let own_labels = own.label_names();
-        Ok(Self { folder, config, reader, modules, own_labels, same_output })
+        Ok(Self { folder, config, reader, modules, own_labels, same_output, mean })
     }
 
     /// The network with first values for its head.
@@ -93,18 +94,23 @@ impl Base {
         seed: u64,
         device: &Device,
     ) -> Result<(Network, Graph)> {
+        let mut builder = Builder::new();
+        let network = self.register(model, &mut builder);
+        let params = builder.build(device, DType::F32, seed, true)?;
+        Ok((network, Graph::new(device, params)))
+    }
+
+    /// The network, with its parameters registered.
+    pub(super) fn register(&self, model: &EncoderTable, builder: &mut Builder) -> Network {
         let config = self.config.clone();
         let options = options(model);
         let hidden = if model.frozen { 0.0 } else { model.dropout };
         let dropout = EncoderDropout { hidden, head: model.head_dropout };
-        let mut builder = Builder::new();
-        let encoder = Encoder::with_dropout(&mut builder, &config, &options, dropout);
+        let encoder = Encoder::with_dropout(builder, &config, &options, dropout);
         if model.frozen {
             builder.freeze_where(|name| config.depth_of(name) <= config.layers);
         }
-        let params = builder.build(device, DType::F32, seed, true)?;
-        let network = Network { encoder, config, frozen: model.frozen };
-        Ok((network, Graph::new(device, params)))
+        Network { encoder, config }
     }
 
     /// Reads the encoder's weights, and those of its head that go on.
@@ -130,37 +136,38 @@ pub(crate) fn add_groups(
     model: &EncoderTable,
     config: &EncoderConfig,
 ) {
-    let (decay, head) = (model.layer_decay, model.head_rate);
-    let mut add = |pattern: String, lr_scale: f64| {
-        if lr_scale != 1.0 {
-            let lr_scale = Some(lr_scale);
-            groups.push(GroupConfig { pattern, lr_scale, optional: true, ..Default::default() });
-        }
-    };
+    let decay = model.layer_decay;
     let below = |depth: usize| decay.powi((config.layers - depth) as i32);
-    add(config.scope_of(0), below(0));
-    for depth in 1..=config.layers {
-        add(config.scope_of(depth), below(depth));
+    for depth in 0..=config.layers {
+        add_group(groups, config.scope_of(depth), below(depth));
     }
     for name in config.head_scopes() {
-        add(name, head);
+        add_group(groups, name, model.head_rate.unwrap_or(1.0));
+    }
+}
+
+/// The factor of the rate of the parameters of a pattern.
+pub(super) fn add_group(groups: &mut Vec<GroupConfig>, pattern: String, lr_scale: f64) {
+    if lr_scale != 1.0 {
+        let lr_scale = Some(lr_scale);
+        groups.push(GroupConfig { pattern, lr_scale, optional: true, ..Default::default() });
     }
 }
 
 /// Makes the outputs of a trained regression those of the targets' own units, y = σ z + μ, with a
-/// mean and a standard deviation for each output.
+/// mean and a standard deviation for each output; `is_output` knows the last layer's parameters.
 ///
 /// # Errors
 /// The graph has no such layer.
 pub(crate) fn rescale(
     graph: &mut Graph,
-    config: &EncoderConfig,
+    is_output: &dyn Fn(&str) -> bool,
     units: &[(f64, f64)],
 ) -> Result<()> {
     let params = graph.params_mut();
     let ids: Vec<(ParamId, bool)> = params
         .iter()
-        .filter(|(_, info)| config.is_output(&info.spec.name))
+        .filter(|(_, info)| is_output(&info.spec.name))
         .map(|(id, info)| (id, info.spec.name.ends_with("bias")))
         .collect();
     for (id, bias) in ids {

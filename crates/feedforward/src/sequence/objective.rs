@@ -1,9 +1,10 @@
 //! Texts as batches: the [`Objective`] of an encoder.
 
 use super::data::Tokens;
+use super::learner::Learner;
 use super::network::Network;
 use crate::language::encoder_batch;
-use crate::table::objective::{Rows, gather_target, gather_weights, score};
+use crate::table::objective::{Rows, TextTensors, gather_target, gather_weights, score};
 use ff_graph::{Error, Graph, Mode, Result, Value};
 use ff_nn::Loss;
 use ff_nn::models::EncoderBatch;
@@ -23,15 +24,18 @@ pub(super) struct Part<'a> {
     pub(super) tokens: &'a Tokens,
 }
 
-/// Trains an encoder on the texts of a part and evaluates it on those of another.
+/// Trains a network on the texts and the other columns of a part and evaluates it on those of
+/// another.
 pub(super) struct SequenceObjective<'a> {
-    network: &'a Network,
+    learner: &'a Learner,
     loss: &'a Loss,
-    train: Part<'a>,
-    valid: Part<'a>,
+    /// The training and the validation part.
+    parts: [Part<'a>; 2],
     shapes: Shapes,
     /// The vectors of both parts' texts by a frozen encoder.
     vectors: Option<&'a Vectors>,
+    /// The texts of both parts for a table of vectors, once they were needed.
+    bags: [Option<TextTensors>; 2],
 }
 
 /// The vectors of the training and the validation texts by a frozen encoder.
@@ -39,71 +43,87 @@ pub(crate) type Vectors = [Vec<f32>; 2];
 
 impl<'a> SequenceObjective<'a> {
     pub(super) fn new(
-        (network, loss): (&'a Network, &'a Loss),
+        (learner, loss): (&'a Learner, &'a Loss),
         train: Part<'a>,
         valid: Part<'a>,
         batch: usize,
         vectors: Option<&'a Vectors>,
     ) -> Self {
-        Self { network, loss, train, valid, shapes: Shapes::new(train.tokens, batch), vectors }
+        let shapes = Shapes::new(train.tokens, batch);
+        Self { learner, loss, parts: [train, valid], shapes, vectors, bags: [None, None] }
     }
 
     /// The logits of some rows of the training part.
     fn logits(&mut self, graph: &mut Graph, rows: &[u32]) -> Result<Value> {
-        if self.network.frozen {
-            return self.frozen_logits(graph, 0, rows);
-        }
-        let batch = self.shapes.batch(graph, self.network, self.train.tokens, rows)?;
-        self.network.encoder.logits(graph, &batch)
+        let Some(network) = self.learner.encoder.as_ref().filter(|_| !self.learner.frozen) else {
+            return self.without_encoder(graph, 0, rows);
+        };
+        let Part { data, tokens } = self.parts[0];
+        let batch = self.shapes.batch(graph, network, tokens, rows)?;
+        let vectors = self.learner.vectors(network, graph, &batch)?;
+        self.learner.logits(graph, Some(vectors), (data, &TextTensors::default()), rows)
     }
 
-    /// The logits of some rows of a part by a frozen encoder; a plan has no vectors, and zeros take
-    /// the same time and memory.
-    fn frozen_logits(&mut self, graph: &mut Graph, part: usize, rows: &[u32]) -> Result<Value> {
-        let width = self.network.config.hidden_size;
-        let chosen: Vec<f32> = match self.vectors {
-            Some(vectors) => {
-                let of = |&row: &u32| &vectors[part][row as usize * width..][..width];
-                rows.iter().flat_map(of).copied().collect()
-            }
-            None => vec![0.0; rows.len() * width],
+    /// The logits of some rows of a part by a frozen encoder, whose vectors are there, or by a
+    /// table of vectors; a plan has no vectors, and zeros take the same time and memory.
+    fn without_encoder(&mut self, graph: &mut Graph, part: usize, rows: &[u32]) -> Result<Value> {
+        let data = self.parts[part].data;
+        let bags = match self.bags[part].take() {
+            Some(bags) => bags,
+            None => TextTensors::new(graph.device(), data)?,
         };
-        let x = input(graph, &chosen, [rows.len(), width])?;
-        self.network.encoder.logits_of(graph, x)
+        let width = self.learner.encoder.as_ref().map(|network| network.config.hidden_size);
+        let x = width.map(|width| {
+            let chosen: Vec<f32> = match self.vectors {
+                Some(vectors) => {
+                    let of = |&row: &u32| &vectors[part][row as usize * width..][..width];
+                    rows.iter().flat_map(of).copied().collect()
+                }
+                None => vec![0.0; rows.len() * width],
+            };
+            input(graph, &chosen, [rows.len(), width])
+        });
+        let logits = self.learner.logits(graph, x.transpose()?, (data, &bags), rows);
+        self.bags[part] = Some(bags);
+        logits
     }
 
     /// The logits `[rows, outputs]` of the validation part.
     fn valid_outputs(&mut self, graph: &mut Graph) -> Result<Vec<f32>> {
-        if !self.network.frozen {
-            return all(graph, self.network, self.valid.tokens, &mut self.shapes, Of::Logits);
+        if self.learner.encoder.is_some() && !self.learner.frozen {
+            return all(graph, self.learner, self.parts[1], &mut self.shapes, Of::Logits);
         }
+        let mode = graph.mode();
+        graph.set_mode(Mode::Eval);
         let mut outputs = Vec::new();
-        let rows: Vec<u32> = (0..self.valid.data.rows as u32).collect();
+        let rows: Vec<u32> = (0..self.parts[1].data.rows as u32).collect();
         for rows in rows.chunks(EVAL_TOKENS) {
             graph.reset();
-            let logits = self.frozen_logits(graph, 1, rows)?;
+            let logits = self.without_encoder(graph, 1, rows)?;
             outputs.extend_from_slice(logits.slice::<f32>()?);
         }
         graph.reset();
+        graph.set_mode(mode);
         Ok(outputs)
     }
 }
 
 impl Objective for SequenceObjective<'_> {
     fn rows(&self) -> usize {
-        self.train.data.rows
+        self.parts[0].data.rows
     }
 
     fn lengths(&self) -> Option<&[u32]> {
         // Vectors have one length.
-        (!self.network.frozen).then_some(&self.train.tokens.lengths)
+        let texts = self.learner.encoder.is_some() && !self.learner.frozen;
+        texts.then_some(&self.parts[0].tokens.lengths)
     }
 
     fn loss(&mut self, graph: &mut Graph, rows: &[u32], _: Key) -> Result<BatchLoss> {
-        let order = &self.train.tokens.order;
+        let order = &self.parts[0].tokens.order;
         let rows: Vec<u32> = rows.iter().map(|&i| order[i as usize]).collect();
         let logits = self.logits(graph, &rows)?;
-        let (loss, data, rows) = (self.loss, self.train.data, Rows::all(&rows));
+        let (loss, data, rows) = (self.loss, self.parts[0].data, Rows::all(&rows));
         let target = gather_target(graph, loss, data, &rows)?;
         let weights = gather_weights(graph, data, &rows)?;
         let (sum, count) = loss.apply(graph, &logits, &target, weights.as_ref())?;
@@ -111,7 +131,7 @@ impl Objective for SequenceObjective<'_> {
     }
 
     fn evaluate(&mut self, graph: &mut Graph) -> Result<Option<Evaluation>> {
-        let data = self.valid.data;
+        let data = self.parts[1].data;
         if data.rows == 0 {
             return Ok(None);
         }
@@ -144,49 +164,70 @@ enum Of {
     Logits,
 }
 
-/// The logits `[rows, outputs]` of all texts of a part.
+/// The logits `[rows, outputs]` of all rows of a part.
 ///
 /// # Errors
 /// An operation failed.
-pub(super) fn outputs(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<Vec<f32>> {
-    all(graph, network, tokens, &mut Shapes::new(tokens, 1), Of::Logits)
+pub(super) fn outputs(graph: &mut Graph, learner: &Learner, part: Part<'_>) -> Result<Vec<f32>> {
+    if learner.encoder.is_some() {
+        return all(graph, learner, part, &mut Shapes::new(part.tokens, 1), Of::Logits);
+    }
+    let mode = graph.mode();
+    graph.set_mode(Mode::Eval);
+    let texts = TextTensors::new(graph.device(), part.data)?;
+    let rows: Vec<u32> = (0..part.data.rows as u32).collect();
+    let planning = graph.device().pool().is_planning();
+    let mut outputs = Vec::new();
+    for rows in rows.chunks(EVAL_TOKENS) {
+        graph.reset();
+        let logits = learner.logits(graph, None, (part.data, &texts), rows)?;
+        // A plan has no values.
+        if planning {
+            break;
+        }
+        outputs.extend_from_slice(logits.slice::<f32>()?);
+    }
+    graph.reset();
+    graph.set_mode(mode);
+    Ok(outputs)
 }
 
-/// The vectors of all texts of a part by a frozen encoder.
+/// The vectors of all texts of a part by a frozen encoder; none without one.
 ///
 /// # Errors
 /// An operation failed.
-pub(super) fn vectors(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<Vec<f32>> {
-    all(graph, network, tokens, &mut Shapes::new(tokens, 1), Of::Vectors)
+pub(super) fn vectors(graph: &mut Graph, learner: &Learner, part: Part<'_>) -> Result<Vec<f32>> {
+    all(graph, learner, part, &mut Shapes::new(part.tokens, 1), Of::Vectors)
 }
 
 /// The batch of an evaluation that takes the most memory, on a device that only counts.
 ///
 /// # Errors
 /// The shapes do not fit.
-pub(super) fn plan_evaluation(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<()> {
-    outputs(graph, network, tokens).map(drop)
+pub(super) fn plan_evaluation(graph: &mut Graph, learner: &Learner, part: Part<'_>) -> Result<()> {
+    outputs(graph, learner, part).map(drop)
 }
 
-/// Computes all texts of a part, the longest first.
+/// Computes all texts of a part by an encoder, the longest first.
 fn all(
     graph: &mut Graph,
-    network: &Network,
-    tokens: &Tokens,
+    learner: &Learner,
+    Part { data, tokens }: Part<'_>,
     shapes: &mut Shapes,
     of: Of,
 ) -> Result<Vec<f32>> {
+    let Some(network) = &learner.encoder else { return Ok(Vec::new()) };
     let width = match of {
         Of::Vectors => network.config.hidden_size,
-        Of::Logits => network.config.labels,
+        Of::Logits => learner.outputs(),
     };
     let mut values = vec![0.0; tokens.ids.len() * width];
     let rows = (&tokens.order[..], &tokens.lengths[..]);
     each_batch(graph, network, (tokens, rows), shapes, &mut |graph, batch, rows| {
-        let found = match of {
-            Of::Vectors => network.encoder.pooled(graph, batch)?,
-            Of::Logits => network.encoder.logits(graph, batch)?,
-        };
+        let mut found = learner.vectors(network, graph, batch)?;
+        if of == Of::Logits {
+            found = learner.logits(graph, Some(found), (data, &TextTensors::default()), rows)?;
+        }
         // A plan has no values.
         if !graph.device().pool().is_planning() {
             let found = found.slice::<f32>()?.chunks_exact(width);

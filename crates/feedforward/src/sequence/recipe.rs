@@ -61,18 +61,25 @@ pub struct SequenceRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderTable {
-    /// A Hugging Face folder of BERT, RoBERTa, DistilBERT or ModernBERT, or a run that trained one.
+    /// A Hugging Face folder of BERT, RoBERTa, DistilBERT or ModernBERT, a folder of static
+    /// embeddings, or a run that trained one.
     pub encoder: PathBuf,
     /// Train the head alone: the encoder's vectors are computed once.
     pub frozen: bool,
+    /// The widths of hidden layers between the vector of the texts and the outputs; by default one
+    /// of 128 where other columns stand beside the texts, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
     /// How the vectors of a text's tokens become one: `cls`, with the family's hidden layer as
     /// `transformers` has it, or `mean`; by default as the encoder's folder says, else `cls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// The factor of the learning rate from each layer to the one below it; 1 for one rate.
     pub layer_decay: f64,
-    /// The factor of the learning rate of the head.
-    pub head_rate: f64,
+    /// The factor of the learning rate of the head; 1 by default, and 10 where other columns stand
+    /// beside the texts or `hidden` has layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_rate: Option<f64>,
     /// The share of values dropped after the embeddings and in each residual branch; none with
     /// `frozen`.
     pub dropout: f64,
@@ -91,9 +98,10 @@ impl Default for EncoderTable {
         Self {
             encoder: PathBuf::new(),
             frozen: false,
+            hidden: None,
             pooling: None,
             layer_decay: 1.0,
-            head_rate: 1.0,
+            head_rate: None,
             dropout: 0.1,
             head_dropout: 0.1,
             max_tokens: None,
@@ -180,7 +188,8 @@ impl EncoderTable {
     /// The first one.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.encoder.as_os_str().is_empty() {
-            let message = "is missing: name the folder of BERT, RoBERTa, DistilBERT or ModernBERT";
+            let message = "is missing: name the folder of BERT, RoBERTa, DistilBERT, ModernBERT or of \
+                           static embeddings";
             return Err(ConfigError::new("model.encoder", message));
         }
         if self.pooling == Some(Pooling::Last) {
@@ -193,7 +202,12 @@ impl EncoderTable {
         }
         Range::Above(0.0).check("model.layer_decay", self.layer_decay)?;
         Range::Unit.check("model.layer_decay", self.layer_decay)?;
-        Range::Above(0.0).check("model.head_rate", self.head_rate)?;
+        if let Some(rate) = self.head_rate {
+            Range::Above(0.0).check("model.head_rate", rate)?;
+        }
+        for &width in self.hidden.iter().flatten() {
+            Range::AtLeast(1.0).check("model.hidden", width as f64)?;
+        }
         Range::BelowOne.check("model.dropout", self.dropout)?;
         Range::BelowOne.check("model.head_dropout", self.head_dropout)
     }
@@ -338,12 +352,6 @@ impl SequenceRecipe {
     /// An override is not right.
     pub fn for_table(path: &str, sets: &[String]) -> Result<Self, RecipeError> {
         Self::parse("", "the command line", &with_path(path, sets))
-    }
-
-    /// Puts in the rate for an encoder, where the recipe names none: narrow ones learn at higher
-    /// rates, and a linear layer at a higher one than a head of two layers.
-    pub(super) fn add_rate(&mut self, config: &EncoderConfig) {
-        self.model.add_rate(&mut self.optimizer, config);
     }
 
     /// The parts that it shares with the recipe of a table.

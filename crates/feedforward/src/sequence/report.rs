@@ -1,24 +1,72 @@
 //! The report of an encoder's run: that of a table, with the layers of the encoder.
 
+use super::learner::Learner;
 use super::network::Base;
-use super::recipe::{EncoderTable, SequenceRecipe};
+use super::origin::Origin;
+use super::recipe::EncoderTable;
 use crate::error::Result;
+use crate::language::TASK_HEAD as HEAD;
 use crate::table::report::{Snapshot, gather_with};
 use crate::table::scores::PartReports;
+use crate::words::count;
 use ff_graph::ParamInfo;
-use ff_nn::models::EncoderHead;
+use ff_nn::models::{EncoderHead, MlpConfig};
 use ff_report::{Layer, Model, ReportData};
 use ff_tensor::Device;
 
 pub(super) fn gather(
     snapshot: &Snapshot<'_>,
-    base: &Base,
-    recipe: &SequenceRecipe,
+    layers: Vec<Layer>,
     reports: Option<&PartReports>,
-) -> Result<ReportData> {
-    let layers = layers(base, &recipe.model)?;
+) -> ReportData {
     let model = Model { summary: snapshot.run.work.layers.clone(), layers };
-    Ok(gather_with(snapshot, model, reports))
+    gather_with(snapshot, model, reports)
+}
+
+/// The layers of an encoder or a table of vectors, and of a head of this program.
+///
+/// # Errors
+/// The network cannot be built.
+pub(super) fn learner_layers(
+    origin: &Origin,
+    model: &EncoderTable,
+    head: Option<&MlpConfig>,
+) -> Result<Vec<Layer>> {
+    let mut found = match origin {
+        Origin::Encoder(base) => layers(base, model)?,
+        Origin::Table(_) => Vec::new(),
+    };
+    let Some(config) = head else { return Ok(found) };
+    let (_, graph) = Learner::build(origin, model, head, 0, &Device::planning())?;
+    let mut infos: Vec<&ParamInfo> = Vec::new();
+    infos.extend(graph.params().infos().iter().filter(|info| info.spec.name.starts_with(HEAD)));
+    let mut last = config.in_features();
+    let mut add = |part: &str, name: String, kind: String| {
+        let prefix = format!("{HEAD}.{part}.");
+        let mine: Vec<_> = infos.iter().filter(|i| i.spec.name.starts_with(&prefix)).collect();
+        if !mine.is_empty() {
+            found.push(Layer {
+                name,
+                kind,
+                parameters: mine.iter().map(|info| info.spec.shape.len() as u64).sum(),
+                frozen: mine.iter().all(|info| info.spec.segment.is_frozen()),
+                ..Layer::default()
+            });
+        }
+    };
+    if let Some(rows) = config.texts.first() {
+        let kind = format!("mean of the vectors of {} tokens", count(*rows as u64));
+        add("texts", "static embeddings".into(), kind);
+    }
+    for (i, ids) in config.cardinalities.iter().enumerate() {
+        add(&format!("embeddings.{i}"), format!("category {i}"), format!("{ids} ids"));
+    }
+    for (i, &width) in config.network.hidden.iter().enumerate() {
+        add(&format!("layers.{i}"), format!("hidden layer {i}"), format!("{last} → {width}"));
+        last = width;
+    }
+    add("output", "head".into(), format!("{last} → {}", config.outputs));
+    Ok(found)
 }
 
 /// The embeddings, each layer, and the head.

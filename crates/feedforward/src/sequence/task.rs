@@ -1,14 +1,16 @@
 //! The task of a published encoder: rows with texts, an encoder under a head, scores beside a
 //! baseline.
 
-use super::data::{self, Tokens};
-use super::network::{Base, Network, add_groups, options, rescale};
+use super::data;
+use super::learner::{Learner, head_config};
+use super::network::rescale;
 use super::objective::{Part, SequenceObjective, Vectors, outputs, plan_evaluation, vectors};
+use super::origin::{Origin, PartTexts};
 use super::recipe::SequenceRecipe;
 use super::{plan, report};
-use crate::embedding::TaskFile;
+use crate::embedding::{Pooling, TaskFile};
 use crate::error::{Error, Result};
-use crate::language::{EncoderModel, SaveOptions, hash_weights};
+use crate::language::hash_weights;
 use crate::run::life::{self, TrainOptions};
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
 use crate::run::snapshot::Snapshot;
@@ -24,11 +26,11 @@ use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::tasks::SEQUENCE_KEYS;
 use crate::words::plural;
 use ff_graph::Graph;
-use ff_nn::models::EncoderOutputs;
+use ff_nn::models::{EncoderOutputs, MlpConfig};
 use ff_nn::{Loss, Precision};
 use ff_report::ReportData;
 use ff_settings::ConfigError;
-use ff_table::{Prepared, Target, prepare};
+use ff_table::{Encoded, Prepared, Target, TargetTransform, Transforms, prepare};
 use ff_tensor::Device;
 use ff_train::{Event, Objective};
 use std::ops::Range;
@@ -57,12 +59,22 @@ pub(crate) struct Sequences {
     /// The columns of texts.
     columns: Vec<String>,
     /// The texts of the training, the validation and the test part.
-    tokens: [Tokens; 3],
-    base: Base,
+    texts: [PartTexts; 3],
+    origin: Origin,
+    /// What a head of this program reads.
+    beside: Option<Beside>,
     loss: Loss,
     /// The meaning of the outputs.
     file: ModelFile,
     hash: String,
+}
+
+/// The columns beside the texts, for a head of this program.
+struct Beside {
+    head: MlpConfig,
+    transforms: Transforms,
+    /// The training, the validation and the test part.
+    parts: [Encoded; 3],
 }
 
 /// What training reads besides the texts.
@@ -77,12 +89,16 @@ impl Sequences {
         format!("train.epochs={}", 2 * self.recipe.train.epochs)
     }
 
-    fn train_part(&self) -> Part<'_> {
-        Part { data: &self.prepared.train, tokens: &self.tokens[0] }
+    /// The training, the validation or the test part.
+    fn part(&self, i: usize) -> Part<'_> {
+        let Prepared { train, valid, test, .. } = &self.prepared;
+        let own = [train, valid, test][i];
+        let data = self.beside.as_ref().map_or(own, |beside| &beside.parts[i]);
+        Part { data, tokens: &self.texts[i].tokens }
     }
 
-    fn valid_part(&self) -> Part<'_> {
-        Part { data: &self.prepared.valid, tokens: &self.tokens[1] }
+    fn head(&self) -> Option<&MlpConfig> {
+        self.beside.as_ref().map(|beside| &beside.head)
     }
 
     /// Rows of an optimiser step.
@@ -94,6 +110,18 @@ impl Sequences {
 
     fn steps(&self) -> u64 {
         self.recipe.loop_config().total_steps(self.prepared.train.rows)
+    }
+}
+
+/// What a target makes of outputs.
+pub(super) fn model_file(target: &TargetTransform, threshold: Option<f64>) -> ModelFile {
+    ModelFile {
+        task: target.task,
+        target: target.column.clone(),
+        classes: target.classes.clone(),
+        positive: target.positive,
+        threshold,
+        ..ModelFile::default()
     }
 }
 
@@ -149,7 +177,7 @@ impl Task for Sequences {
     const KEEPS_BASE: bool = true;
 
     type Recipe = SequenceRecipe;
-    type Network = Network;
+    type Network = Learner;
     type Session = Session;
     type Outcome = PartReports;
     type Summary = TrainSummary;
@@ -164,28 +192,51 @@ impl Task for Sequences {
         let start = purpose.base();
         let threads = device.cpu().threads();
         let mut prepared = prepare(&recipe.data, recipe.train.seed, start, threads)?;
-        let columns = data::text_columns(&mut prepared)?;
+        let (columns, others) = data::text_columns(&mut prepared)?;
         let classes = &prepared.target.classes;
         let number = ["LABEL_0".to_owned()];
-        let outputs = if classes.is_empty() {
-            EncoderOutputs::Numbers(&number)
-        } else {
-            EncoderOutputs::Class(classes)
+        let path = start.join(&recipe.model.encoder);
+        let table = Origin::table(&recipe.model, &path)?;
+        let own_head = others || table.is_some() || recipe.model.hidden.is_some();
+        let outputs = match (own_head, classes.is_empty()) {
+            (true, _) => EncoderOutputs::Vectors,
+            (false, true) => EncoderOutputs::Numbers(&number),
+            (false, false) => EncoderOutputs::Class(classes),
         };
-        let base = Base::open(&recipe.model, &start.join(&recipe.model.encoder), outputs)?;
+        let origin = match table {
+            Some(table) => table,
+            None => Origin::encoder(&recipe.model, &path, outputs)?,
+        };
         let loss = setup::loss(&recipe.loss, &prepared.target, &prepared.train)?;
-        if loss.outputs() != base.config.labels {
+        if loss.outputs() != classes.len().max(1) {
             let message = "gives one output for two classes, and the head of an encoder has one for \
                            each; use cross_entropy";
             return Err(ConfigError::new("loss.kind", message).into());
         }
-        add_groups(&mut recipe.optimizer.groups, &recipe.model, &base.config);
-        recipe.add_rate(&base.config);
         watcher.event(Event::Phase("reading the tokens of the texts"));
         let (table, parts) = (&prepared.table, &prepared.parts);
-        let read = |rows: &[usize]| Tokens::read(&base.reader, table, &columns, rows);
-        let tokens = [read(&parts.train)?, read(&parts.valid)?, read(&parts.test)?];
-        prepared.notes.extend(data::notes(&tokens.each_ref(), &base.reader));
+        let read = |rows: &[usize]| origin.read(table, &columns, rows);
+        let texts = [read(&parts.train)?, read(&parts.valid)?, read(&parts.test)?];
+        let beside = if own_head {
+            let transforms = prepared.transforms.without_texts();
+            let encode = |rows: &[usize], texts: &PartTexts| {
+                Ok::<_, Error>(texts.beside(transforms.encode_rows(table, rows, true, threads)?))
+            };
+            let [train, valid, test] = &texts;
+            let parts = [
+                encode(&parts.train, train)?,
+                encode(&parts.valid, valid)?,
+                encode(&parts.test, test)?,
+            ];
+            let head = head_config(&recipe.model, &origin, &transforms, loss.outputs());
+            Some(Beside { head, transforms, parts })
+        } else {
+            None
+        };
+        let hidden = beside.as_ref().is_some_and(|beside| !beside.head.network.hidden.is_empty());
+        origin.add_rates(&recipe.model, &mut recipe.optimizer, (own_head, hidden));
+        let tokens = [&texts[0].tokens, &texts[1].tokens, &texts[2].tokens];
+        prepared.notes.extend(data::notes(&tokens, origin.reader()));
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
             source: &prepared.source.describe(),
@@ -195,7 +246,7 @@ impl Task for Sequences {
             split: prepared.split,
             notes: &prepared.notes,
         }));
-        let hash = whole_hash(&prepared.hash, &base.folder)?;
+        let hash = whole_hash(&prepared.hash, origin.folder())?;
         refuse_changed(&purpose, &hash, [&recipe.data.path, &recipe.model.encoder])?;
         let target = &prepared.target;
         let file = ModelFile {
@@ -208,7 +259,7 @@ impl Task for Sequences {
         };
         let table = recipe.as_table();
         check_threshold(&table, &file, &prepared.valid)?;
-        Ok(Self { recipe, table, prepared, columns, tokens, base, loss, file, hash })
+        Ok(Self { recipe, table, prepared, columns, texts, origin, beside, loss, file, hash })
     }
 
     fn recipe(&self) -> &SequenceRecipe {
@@ -220,7 +271,7 @@ impl Task for Sequences {
     }
 
     fn work(&self, _: &Sizes) -> Work {
-        let (train, config) = (&self.recipe.train, &self.base.config);
+        let train = &self.recipe.train;
         let rows = self.prepared.train.rows;
         let per_epoch = self.recipe.loop_config().steps_per_epoch(rows);
         let length = match train.steps {
@@ -228,13 +279,20 @@ impl Task for Sequences {
             None => format!("{} epochs of {per_epoch} steps", train.epochs),
         };
         let optimizer = &self.recipe.optimizer;
-        let pooling = if config.mean_pooled { "mean" } else { "cls" };
-        let frozen = if self.recipe.model.frozen { "frozen" } else { "fine-tuned" };
         let bf16 = if self.recipe.model.precision == Precision::Bf16 { " in bf16" } else { "" };
+        let mut beside = String::new();
+        if let Some(Beside { head, transforms, .. }) = &self.beside {
+            if !transforms.columns.is_empty() {
+                beside = format!(" + {}", plural(transforms.columns.len(), "column"));
+            }
+            let hidden = head.network.hidden.iter().map(|width| format!(" → {width}"));
+            beside.extend(hidden);
+        }
         Work {
             layers: format!(
-                "{} {frozen}, {} layers × {} → {pooling} → {}{bf16}",
-                config.family.name, config.layers, config.hidden_size, config.labels
+                "{}{beside} → {}{bf16}",
+                self.origin.describe(self.recipe.model.frozen),
+                self.loss.outputs()
             ),
             training: format!(
                 "{} {} · {} · batch {} · {length}",
@@ -253,37 +311,38 @@ impl Task for Sequences {
         }
     }
 
-    fn build(&self, device: &Device) -> Result<(Network, Graph)> {
-        self.base.build(&self.recipe.model, self.recipe.train.seed, device)
+    fn build(&self, device: &Device) -> Result<(Learner, Graph)> {
+        let seed = self.recipe.train.seed;
+        Learner::build(&self.origin, &self.recipe.model, self.head(), seed, device)
     }
 
     fn load_weights(&self, graph: &mut Graph) -> Result<()> {
-        self.base.read_weights(graph.params_mut())
+        self.origin.read_weights(graph.params_mut())
     }
 
     fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
         let Beginning { network, trainer, watcher, clock, .. } = beginning;
-        if !network.frozen {
+        if !network.frozen || network.encoder.is_none() {
             return Ok(Session { vectors: None });
         }
-        let texts = self.tokens[0].ids.len() + self.tokens[1].ids.len();
+        let [train, valid] = [self.part(0), self.part(1)];
+        let texts = train.tokens.ids.len() + valid.tokens.ids.len();
         let phase = format!("computing the vectors of {}", plural(texts, "text"));
         watcher.event(Event::Phase(&phase));
         let graph = trainer.graph_mut();
-        let mut of = |part: usize| vectors(graph, network, &self.tokens[part]);
-        let vectors = Some([of(0)?, of(1)?]);
+        let vectors = Some([vectors(graph, network, train)?, vectors(graph, network, valid)?]);
         clock.lap("computing vectors");
         Ok(Session { vectors })
     }
 
     fn objective<'a>(
         &'a self,
-        network: &'a Network,
+        network: &'a Learner,
         session: Option<&'a Session>,
     ) -> Box<dyn Objective + 'a> {
         let batch = self.recipe.train.batch_size.min(self.prepared.train.rows);
         let vectors = session.and_then(|session| session.vectors.as_ref());
-        let (train, valid) = (self.train_part(), self.valid_part());
+        let (train, valid) = (self.part(0), self.part(1));
         Box::new(SequenceObjective::new((network, &self.loss), train, valid, batch, vectors))
     }
 
@@ -293,15 +352,16 @@ impl Task for Sequences {
         graph.reset();
         let target = &self.prepared.transforms.target;
         if self.file.classes.is_empty() {
-            rescale(&mut graph, &network.config, &[(target.mean, target.std)])?;
+            let is_output = |name: &str| network.is_output(name);
+            rescale(&mut graph, &is_output, &[(target.mean, target.std)])?;
         }
         let mut file = self.file.clone();
         let mut judged = |file: &ModelFile, part: usize| -> Result<Option<Predictions>> {
-            let tokens = &self.tokens[part];
-            if tokens.ids.is_empty() {
+            let part = self.part(part);
+            if part.tokens.ids.is_empty() {
                 return Ok(None);
             }
-            Ok(Some(predictions(&outputs(&mut graph, &network, tokens)?, file)))
+            Ok(Some(predictions(&outputs(&mut graph, &network, part)?, file)))
         };
         let mut valid = judged(&file, 1)?;
         if let (Some(aim), Some(Predictions::Classes { predicted, probabilities }), Some(truth)) =
@@ -320,18 +380,17 @@ impl Task for Sequences {
         let judge = Judge { file: &file, target, top_k, threads };
         let reports = evaluate_predictions(judge, &self.prepared, found)?;
         watcher.event(Event::Phase("saving the model"));
-        let model = folder.model();
-        let tokenizer = Some(self.base.reader.tokenizer.clone());
-        let parts = (network.encoder, graph);
-        let mut saved =
-            EncoderModel::new(network.config, parts, tokenizer, options(&self.recipe.model));
-        saved.save(&model, &SaveOptions::default())?;
-        let mut task = TaskFile::new(self.columns.clone(), Some(target.clone()), &self.base.reader);
-        task.precision = self.recipe.model.precision;
+        let (origin, model) = (&self.origin, &self.recipe.model);
+        let mut task = TaskFile::new(self.columns.clone(), Some(target.clone()), origin.reader());
+        task.precision = model.precision;
         task.null_values.clone_from(&self.recipe.data.null_values);
         task.data_hash.clone_from(&self.hash);
         task.threshold = file.threshold;
-        task.write(&model)?;
+        task.head = self.head().cloned();
+        task.pooling =
+            self.head().map(|_| if self.origin.mean() { Pooling::Mean } else { Pooling::Cls });
+        let transforms = self.beside.as_ref().map(|beside| &beside.transforms);
+        network.save(graph, &folder.model(), origin, (model, &task, transforms))?;
         save_scores(folder, &reports)?;
         Ok(reports)
     }
@@ -368,18 +427,19 @@ impl Task for Sequences {
             loss: self.loss.name(),
             other,
         };
-        report::gather(&snapshot, &self.base, &self.recipe, reports.as_deref())
+        let layers = report::learner_layers(&self.origin, &self.recipe.model, self.head())?;
+        Ok(report::gather(&snapshot, layers, reports.as_deref()))
     }
 
     fn planned_steps(&self) -> Vec<Range<usize>> {
         plan::planned_steps(self.prepared.train.rows, self.step())
     }
 
-    fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
+    fn plan_evaluation(&self, graph: &mut Graph, network: &Learner) -> Result<()> {
         let evaluated = usize::from(self.prepared.valid.rows > 0);
         // A frozen encoder reads the training texts as an evaluation does.
         for part in usize::from(!network.frozen)..=evaluated {
-            plan_evaluation(graph, network, &self.tokens[part])?;
+            plan_evaluation(graph, network, self.part(part))?;
         }
         Ok(())
     }
@@ -388,7 +448,7 @@ impl Task for Sequences {
         let Prepared { train, valid, test, .. } = &self.prepared;
         let rows = [train.rows, valid.rows, test.rows];
         let steps_per_epoch = self.recipe.loop_config().steps_per_epoch(train.rows);
-        let tokens = self.tokens[0].count();
+        let tokens = self.texts[0].tokens.count();
         let per_second = self.step() as f64 / measured.seconds_per_step;
         let rate = ("texts a second, about", per_second);
         Ok(plan::details(rows, [steps_per_epoch, tokens], rate))

@@ -51,5 +51,5 @@ pub use task::{plan, train};
 pub use tune::{Influence, Trial, TuneConfig, TuneSummary, resume_tune, tune};
 
 #[cfg(feature = "language")]
-pub(crate) use predict::refuse_overwriting;
+pub(crate) use predict::{predict_blocks, prediction_columns, refuse_overwriting};
 pub(crate) use task::Tables;

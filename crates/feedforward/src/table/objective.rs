@@ -10,8 +10,8 @@ use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 mod gather;
 mod mixup;
 
-pub(crate) use gather::{Rows, gather_target, gather_weights};
-use gather::{TextTensors, data_row, gather_changed, gather_input};
+pub(crate) use gather::{Rows, TextTensors, gather_input, gather_target, gather_weights};
+use gather::{data_row, gather_changed};
 use mixup::{Mix, mixed_target};
 
 /// Rows per evaluation batch: enough for speed, few enough for little memory.

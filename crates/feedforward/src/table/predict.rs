@@ -84,30 +84,50 @@ pub fn predict(
     }
     let separator = separator(&model, options)?;
     refuse_overwriting(options)?;
-    watcher.event(Event::Phase("predicting"));
     let reading = reading::source_options(model.transforms(), &options.data, &options.set)?;
+    predict_blocks(options, &reading, watcher, &mut |block, typed| {
+        let (predictions, found) = model.predict_with_findings(block)?;
+        let spread = options.spread.then(|| model.spread(block)).transpose()?;
+        let intervals = options.interval.map(|level| model.intervals(block, &predictions, level));
+        let intervals = intervals.transpose()?;
+        let classes = &model.file().classes;
+        let mut added = prediction_columns(classes, &predictions, (options.proba, typed));
+        added.extend(spread.map(|spread| ("spread".into(), spread.into())));
+        if let Some(intervals) = intervals {
+            added.extend(interval_columns(classes, &intervals, separator));
+        }
+        Ok((added, found))
+    })
+}
+
+/// Columns to add to a block of rows, and cells in it that training met nothing like.
+pub(crate) type Predicted = (Vec<(String, Values)>, Vec<Unfamiliar>);
+
+/// Reads rows block by block, and writes them with the columns that `predict` gives for each; it
+/// is told whether the output's format has types.
+///
+/// # Errors
+/// The rows cannot be read or written, or `predict` fails. No output is left behind.
+pub(crate) fn predict_blocks(
+    options: &PredictOptions,
+    reading: &SourceOptions,
+    watcher: &mut dyn Watcher,
+    predict: &mut dyn FnMut(&Table, bool) -> Result<Predicted>,
+) -> Result<PredictSummary> {
+    watcher.event(Event::Phase("predicting"));
     let mut writer = match &options.out {
         Some(path) => TableWriter::create(path)?,
         None => TableWriter::stream(Box::new(std::io::stdout()), Format::CSV)?,
     };
     let typed = writer.is_typed();
-    let mut blocks = InputBlocks::open(&options.data, &reading, typed)?;
+    let mut blocks = InputBlocks::open(&options.data, reading, typed)?;
     let (mut columns, mut unfamiliar) = (Vec::new(), Vec::new());
     let mut rows = 0;
     while let Some(block) = blocks.next()? {
-        let (predictions, found) = model.predict_with_findings(&block)?;
-        let spread = options.spread.then(|| model.spread(&block)).transpose()?;
-        let intervals = options.interval.map(|level| model.intervals(&block, &predictions, level));
-        let intervals = intervals.transpose()?;
+        let (added, found) = predict(&block, typed)?;
         join(&mut unfamiliar, found);
         rows += block.rows();
         let mut block = blocks.typed(block);
-        let kinds = (options.proba, typed);
-        let mut added = prediction_columns(&model, &predictions, kinds);
-        added.extend(spread.map(|spread| ("spread".into(), spread.into())));
-        if let Some(intervals) = intervals {
-            added.extend(interval_columns(&model.file().classes, &intervals, separator));
-        }
         columns = add_columns(&mut block, added)?;
         writer.write(&block)?;
         if watcher.interrupted() {
@@ -234,8 +254,9 @@ fn interval_columns(
     }
 }
 
-fn prediction_columns(
-    model: &TableModel,
+/// The prediction of each row, and the probability of each class where asked for.
+pub(crate) fn prediction_columns(
+    classes: &[String],
     predictions: &Predictions,
     (proba, typed): (bool, bool),
 ) -> Vec<(String, Values)> {
@@ -243,7 +264,6 @@ fn prediction_columns(
     match predictions {
         Predictions::Values(values) => added.push(("prediction".into(), values.clone().into())),
         Predictions::Classes { predicted, probabilities } => {
-            let classes = &model.file().classes;
             let values = if typed {
                 class_values(classes, predicted)
             } else {

@@ -124,14 +124,14 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             1,
             &[
                 "decoder: is no encoder that can be trained",
-                "BERT, RoBERTa, DistilBERT and ModernBERT",
+                "DistilBERT, ModernBERT and static embeddings",
             ],
         ),
         case(
-            "Static embeddings in the place of an encoder",
-            encoder("static"),
-            1,
-            &["static: is no encoder that can be trained", "feedforward embed"],
+            "Rates of layers for static embeddings",
+            train("--set model.encoder=static --set model.layer_decay=0.9"),
+            2,
+            &["model.layer_decay", "static embeddings are one layer"],
         ),
         case(
             "An encoder to train without a tokenizer",
@@ -173,9 +173,9 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
         ),
         case(
             "A table's network beside an encoder",
-            train("--set model.encoder=bert --set model.hidden=[8]"),
+            train("--set model.encoder=bert --set model.activation=relu"),
             2,
-            &["model.hidden"],
+            &["model.activation"],
         ),
         case(
             "A table's quality for an encoder",

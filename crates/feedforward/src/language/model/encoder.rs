@@ -32,6 +32,9 @@ pub struct EncoderModel {
     options: LanguageOptions,
 }
 
+/// The scope of a head of this program over texts and other columns.
+pub(crate) const TASK_HEAD: &str = "task_head";
+
 /// Tensors that say nothing: of the heads that the config does not name, and of old versions.
 fn is_ignored(name: &str) -> bool {
     let of_layers = name.contains("embeddings.") || name.contains(".layer.");
@@ -117,7 +120,8 @@ impl EncoderModel {
         Ok(self.encoder.embed(&mut self.graph, &batch, mean)?.slice::<f32>()?.to_vec())
     }
 
-    /// Writes the model's folder and reads it back; the outputs must be the same.
+    /// Writes the model's folder and reads it back; the outputs must be the same. Parameters of a
+    /// head that `transformers` does not know come after the encoder's, and are left out.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
@@ -125,7 +129,9 @@ impl EncoderModel {
         let parts = (self.tokenizer.as_ref(), None);
         let params: &Params = self.graph.params();
         let json = self.config.to_json();
-        write_folder(folder, &plain_file_tensors(params), params, parts, &json, *options)?;
+        let mut tensors = plain_file_tensors(params);
+        tensors.retain(|tensor| !tensor.name.starts_with(TASK_HEAD));
+        write_folder(folder, &tensors, params, parts, &json, *options)?;
         let ids = vec![probe(self.config.vocab_size, self.config.max_positions / 2 + 1)];
         let device = self.graph.device().clone();
         let mut again = Self::open(folder, &device, &self.options)?;

@@ -17,7 +17,7 @@ mod weights;
 pub(crate) use adapter::{Places, adapter_folder, begin_adapter, is_adapter, write_adapter};
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
-pub(crate) use encoder::{encoder_batch, read_encoder};
+pub(crate) use encoder::{TASK_HEAD, encoder_batch, read_encoder};
 pub(crate) use export::{ReadBack, write_gguf, write_huggingface};
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub(crate) use folder::{base_tensors, read_generation, read_tokenizer};

@@ -74,10 +74,10 @@ pub(super) fn fill<T: ff_tensor::Element>(
 
 /// The texts of a part as tensors, made once: a batch holds their ids alone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct TextTensors(Vec<[Tensor; 3]>);
+pub(crate) struct TextTensors(Vec<[Tensor; 3]>);
 
 impl TextTensors {
-    pub(super) fn new(device: &Device, data: &Encoded) -> Result<Self> {
+    pub(crate) fn new(device: &Device, data: &Encoded) -> Result<Self> {
         let texts = data.texts.iter().map(|texts| {
             let entries = texts.indices.len();
             Ok([
@@ -91,7 +91,7 @@ impl TextTensors {
 }
 
 /// The inputs of some rows.
-pub(super) fn gather_input(
+pub(crate) fn gather_input(
     graph: &Graph,
     data: &Encoded,
     texts: &TextTensors,
