@@ -49,6 +49,7 @@ static TARGETS: &[Target] = &[
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },
     Target { name: "onnx", extension: "onnx", read: read_onnx },
+    Target { name: "tflite", extension: "tflite", read: read_tflite },
     Target { name: "keras", extension: "keras", read: read_keras },
     Target { name: "template", extension: "jinja", read: render_template },
 ];
@@ -121,6 +122,12 @@ fn read_onnx(_: &Path, bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
     let _ = (model.summary(), Network::of(&model));
     evaluate(model);
+}
+
+fn read_tflite(_: &Path, bytes: &[u8]) {
+    if let Ok(graph) = ff_interop::tflite::from_bytes(bytes) {
+        evaluate(graph);
+    }
 }
 
 /// Weights, layers, and the graph that they become.

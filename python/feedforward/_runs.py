@@ -128,7 +128,7 @@ def export(
 def import_model(
     file: PathLike, out: PathLike, *, weights: PathLike | None = None, threads: int = 0
 ) -> dict[str, Any]:
-    """Takes over a model of another program: an `.onnx`, `.keras` or `.h5` file.
+    """Takes over a model of another program: an `.onnx`, `.tflite`, `.keras` or `.h5` file.
 
     The folder `out` gets `model.onnx`, or `weights.safetensors` where the file has no layers; of a
     feedforward network also `recipe.toml`, from which `train` goes on from its weights. The result

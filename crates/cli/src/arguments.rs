@@ -339,8 +339,8 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, a model's folder, an .onnx, .keras or .h5 file, or an encoder with a classifier of
-    /// texts
+    /// The run, a model's folder, an .onnx, .tflite, .keras or .h5 file, or an encoder with a
+    /// classifier of texts
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input
@@ -397,7 +397,8 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A run, a model's folder, a .safetensors, .pt, .gguf, .onnx, .keras or .h5 file
+    /// A run, a model's folder, a .safetensors, .pt, .gguf, .onnx, .tflite, .keras or .h5
+    /// file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
     /// Print one JSON object

@@ -157,10 +157,11 @@ pub(crate) fn is_recipe(input: &Path) -> bool {
     input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Whether a path names an ONNX model.
+/// Whether a path names a graph of ONNX or of TensorFlow Lite.
 #[cfg(feature = "onnx")]
-pub(crate) fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+pub(crate) fn is_graph(path: &Path) -> bool {
+    let known = ["onnx", "tflite"];
+    path.extension().is_some_and(|found| known.iter().any(|e| found.eq_ignore_ascii_case(e)))
         && !path.is_dir()
 }
 

@@ -3,6 +3,21 @@
 use crate::onnx::{Error, Model, Result, Tensor};
 use std::path::Path;
 
+/// The endings of files of Keras.
+#[cfg(feature = "keras")]
+const KERAS: [&str; 4] = ["keras", "h5", "hdf5", "json"];
+
+/// Reads a file of ONNX or, where its name ends in `.tflite`, of TensorFlow Lite.
+///
+/// # Errors
+/// As [`Model::open`] and [`tflite::open`](crate::tflite::open).
+pub fn open_graph(path: &Path) -> Result<Model> {
+    match path.extension() {
+        Some(ending) if ending.eq_ignore_ascii_case("tflite") => crate::tflite::open(path),
+        _ => Model::open(path),
+    }
+}
+
 /// What a file of another tool holds.
 ///
 /// ```
@@ -27,7 +42,9 @@ impl Foreign {
     pub fn open(path: &Path) -> Result<Self> {
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         match ending.as_deref() {
-            Some("onnx") => Ok(Self::Graph(Box::new(Model::open(path)?.with_its_data()?))),
+            Some("onnx" | "tflite") => {
+                Ok(Self::Graph(Box::new(open_graph(path)?.with_its_data()?)))
+            }
             #[cfg(feature = "keras")]
             Some("keras" | "h5" | "hdf5" | "json") => {
                 let model = crate::keras::Model::open(path)?;
@@ -39,7 +56,11 @@ impl Foreign {
             _ => Err(Error::Unsupported(format!(
                 "{}: models are read from files that end in {}",
                 path.display(),
-                if cfg!(feature = "keras") { ".onnx, .keras, .h5 or .json" } else { ".onnx" }
+                if cfg!(feature = "keras") {
+                    ".onnx, .tflite, .keras, .h5 or .json"
+                } else {
+                    ".onnx or .tflite"
+                }
             ))),
         }
     }
@@ -50,7 +71,10 @@ impl Foreign {
     /// As [`Foreign::open`]; only models of Keras keep weights in files of their own.
     pub fn open_with_weights(path: &Path, weights: &Path) -> Result<Self> {
         #[cfg(feature = "keras")]
-        if path.extension().is_some_and(|ending| !ending.eq_ignore_ascii_case("onnx")) {
+        if path
+            .extension()
+            .is_some_and(|ending| KERAS.iter().any(|own| ending.eq_ignore_ascii_case(own)))
+        {
             use crate::keras::Model;
             let model = Model::open(path)?.with_weights(Model::open(weights)?)?;
             return Ok(Self::Graph(Box::new(model.to_onnx()?)));

@@ -1,5 +1,5 @@
-//! Whole models of other tools: ONNX graphs are written, read and evaluated; models of Keras become
-//! such graphs.
+//! Whole models of other tools: ONNX graphs are written, read and evaluated; models of Keras and
+//! TensorFlow Lite become such graphs.
 //!
 //! ```
 //! use ff_interop::onnx::{GraphBuilder, Model, Session, Tensor, DType};
@@ -21,5 +21,6 @@ mod foreign;
 #[cfg(feature = "keras")]
 pub mod keras;
 pub mod onnx;
+pub mod tflite;
 
-pub use foreign::Foreign;
+pub use foreign::{Foreign, open_graph};

@@ -9,7 +9,7 @@ use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
     #[cfg(feature = "onnx")]
-    if crate::inputs::is_onnx(&arguments.path) {
+    if crate::inputs::is_graph(&arguments.path) {
         return onnx::run(arguments, terminal);
     }
     #[cfg(feature = "keras")]
@@ -125,11 +125,12 @@ fn show_arrays(all: &[(String, String, Vec<usize>)], terminal: &Terminal) -> Res
 #[cfg(feature = "onnx")]
 mod onnx {
     use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count, show_arrays};
-    use feedforward::interop::onnx::{Model, Port, Session, operators};
+    use feedforward::interop::onnx::{Port, Session, operators};
+    use feedforward::interop::open_graph;
     use serde_json::json;
 
     pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
-        let model = Model::open(&arguments.path).map_err(feedforward::Error::from)?;
+        let model = open_graph(&arguments.path).map_err(feedforward::Error::from)?;
         let summary = model.summary();
         let refused = Session::new(model).err().map(|e| e.to_string());
         let values: usize = summary.tensors.iter().map(|t| t.2.iter().product::<usize>()).sum();

@@ -70,7 +70,7 @@ fn predict(
         }
     }
     #[cfg(feature = "onnx")]
-    if crate::inputs::is_onnx(model) {
+    if crate::inputs::is_graph(model) {
         return feedforward::predict_onnx(model, options, progress);
     }
     #[cfg(feature = "keras")]

@@ -203,9 +203,26 @@ fn an_imported_network_is_trained_on() {
         let found = folder.run(&[&train[..], &["--out", "no", "--set", set]].concat());
         found.fails(code, &[message]);
     }
+    folder.write("words.tflite", "words");
+    folder.run(&["import", "words.tflite"]).fails(1, &["words.tflite", "no TensorFlow Lite model"]);
     folder.write("words.onnx", "words");
     folder.run(&["import", "words.onnx"]).fails(1, &["no ONNX model"]);
     folder.run(&["import", "data.csv"]).fails(1, &["files that end in .onnx"]);
+}
+
+#[test]
+fn models_of_tensorflow_lite_are_taken() {
+    let folder = Folder::new("tflite");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/tests/tflite");
+    let model = fixtures.join("dense.tflite");
+    let model = model.to_str().unwrap();
+    folder.write("new.csv", "a,b,c,d,e,f\n1,2,3,4,5,6\n0,0.5,0,1,0,-1\n");
+    folder.run(&["predict", model, "--data", "new.csv", "--out", "a.csv"]).ok();
+    let shown = folder.run(&["inspect", model]).ok().stdout;
+    assert!(shown.contains("Softmax"), "{shown}");
+    folder.run(&["import", model]).ok();
+    folder.run(&["predict", "dense/model.onnx", "--data", "new.csv", "--out", "b.csv"]).ok();
+    assert_eq!(folder.read("a.csv"), folder.read("b.csv"));
 }
 
 #[cfg(feature = "keras")]
@@ -231,5 +248,5 @@ fn models_and_weights_of_keras_are_imported() {
     assert!(recipe.contains("hidden = [8, 5]") && recipe.contains("multiclass"), "{recipe}");
     let found =
         folder.run(&["import", "w/weights.safetensors", "--weights", &weights, "--out", "x"]);
-    found.fails(1, &["no Keras model"]);
+    found.fails(1, &["belong to models of Keras"]);
 }

@@ -91,6 +91,25 @@ impl GraphBuilder {
         output
     }
 
+    /// A node of several outputs; gives their names.
+    pub(crate) fn nodes(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        outputs: usize,
+    ) -> Vec<String> {
+        let names: Vec<String> = (0..outputs).map(|_| self.fresh(name)).collect();
+        if let Some(first) = names.first() {
+            self.push("", operator, inputs, first, attributes);
+        }
+        if let Some(node) = self.graph.node.last_mut().filter(|_| outputs > 0) {
+            node.output.clone_from(&names);
+        }
+        names
+    }
+
     /// A node of `ai.onnx.ml`.
     pub fn ml_node(
         &mut self,

@@ -17,7 +17,6 @@ pub use network::{Head, Network, NetworkLayer};
 pub use ops::operators;
 pub use session::Session;
 pub use tensor::Tensor;
-#[cfg(feature = "keras")]
 pub(crate) use tensor::{count, raw};
 
 /// An error in a model, or in its evaluation.

@@ -136,7 +136,7 @@ impl Model {
         Ok(self)
     }
 
-    pub(super) fn from_proto(proto: ModelProto) -> Self {
+    pub(crate) fn from_proto(proto: ModelProto) -> Self {
         Self { proto, folder: None }
     }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 /// Rows in memory at a time.
 const BLOCK: usize = 8192;
 
-/// Evaluates a model on every row of a file and writes its columns, then those of the outputs. A
+/// Evaluates a model of ONNX or TensorFlow Lite on every row of a file and writes its columns, then those of the outputs. A
 /// model that this program wrote takes the columns by name as they were at training; any other has
 /// an input for each column, or one input of numbers, a column for each. An input of several
 /// numbers beside others takes the columns `NAME_0`, `NAME_1` and so on.
@@ -28,7 +28,8 @@ pub fn predict_onnx(
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
-    predict_graph("an ONNX model", || Ok(Model::open(path)?), options, watcher)
+    let open = || Ok(ff_interop::open_graph(path)?);
+    predict_graph("a graph of another program", open, options, watcher)
 }
 
 /// The same with a model of Keras, `.keras` or `.h5`.
