@@ -44,7 +44,7 @@ pub struct FinetuneRecipe {
     /// model itself.
     pub adapter: AdapterTable,
     /// The optimiser. The learning rate is 2e-4 for an adapter and 2e-5 for the model's own
-    /// weights by default, with `[preference]` 5e-5 and 1e-6.
+    /// weights by default, with `[preference]` 5e-5 and 1e-6; gradients are clipped to the norm 1.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time.
     pub schedule: ScheduleConfig,
@@ -53,6 +53,9 @@ pub struct FinetuneRecipe {
     /// Answers written before and after training.
     pub sample: SampleConfig,
 }
+
+/// The defaults of `[sample]`, which differ from those of free text.
+const OF_ANSWERS: &[(&str, &str)] = &[("sample.temperature", "0.0"), ("sample.max_tokens", "64")];
 
 impl Default for FinetuneRecipe {
     fn default() -> Self {
@@ -494,6 +497,13 @@ impl Settings for FinetuneRecipe {
     const TITLE: &str = TITLE;
     const SYNONYMS: &[(&str, &str)] = SYNONYMS;
 
+    fn beneath(recipe: &toml::Value) -> Vec<(&'static str, &'static str)> {
+        let kind = recipe.get("optimizer").and_then(|table| table.get("kind"));
+        let line_search = kind.and_then(toml::Value::as_str) == Some("lbfgs");
+        let clipping = (!line_search).then_some(("optimizer.clip_norm", "1.0"));
+        clipping.into_iter().chain(OF_ANSWERS.iter().copied()).collect()
+    }
+
     fn out_of_range(&self) -> Vec<ConfigError> {
         let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
         let tables = [
@@ -549,5 +559,24 @@ impl TaskRecipe for FinetuneRecipe {
 
     fn precision(&self) -> Precision {
         self.base.precision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FinetuneRecipe;
+
+    #[test]
+    fn a_key_of_a_table_leaves_the_other_defaults() {
+        let base = "base.model = 'm'\ndata.path = 'd.json'\n";
+        let parse = |text: &str| FinetuneRecipe::parse(text, "r.toml", &[]).unwrap();
+        let whole = parse(base);
+        assert_eq!((whole.optimizer.clip_norm, whole.sample.max_tokens), (Some(1.0), 64));
+        for table in ["optimizer", "schedule", "train", "sample", "adapter", "preference"] {
+            assert_eq!(parse(&format!("{base}[{table}]\n")), whole, "{table}");
+        }
+        let given = parse(&format!("{base}optimizer.clip_norm = 5\nsample.temperature = 1\n"));
+        assert_eq!((given.optimizer.clip_norm, given.sample.temperature), (Some(5.0), 1.0));
+        assert_eq!(parse(&format!("{base}optimizer.kind = 'lbfgs'")).optimizer.clip_norm, None);
     }
 }
