@@ -390,14 +390,28 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     window: int | None = None,
+    ahead: int | None = None,
     soft_cap: float | None = None,
     alibi: bool = False,
+    key_segments: ArrayLike | None = None,
+    query_segments: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
 ) -> _Made:
-    """Attention of heads side by side: q ``[B, T, heads · head_dim]``, k and v ``[B, S, …]``."""
+    """Attention of heads side by side: q ``[B, T, heads · head_dim]``, k and v ``[B, S, …]``.
+
+    Keys with a negative segment ``[B, S]`` are padding; with ``query_segments`` ``[B, T]`` too,
+    queries see the keys of their own segment alone. ``window`` bounds the keys that a query sees
+    before its own, ``ahead`` those behind it. ``sinks`` ``[heads]`` are scores without a key.
+    """
+    if query_segments is not None and key_segments is None:
+        raise TypeError("attention: query_segments need key_segments beside them")
     attributes: dict[str, Any] = {"heads": heads, "head_dim": head_dim, "causal": causal}
-    optional = {"kv_heads": kv_heads, "scale": scale, "window": window, "soft_cap": soft_cap}
+    optional = {"kv_heads": kv_heads, "scale": scale, "window": window, "ahead": ahead}
+    optional |= {"soft_cap": soft_cap}
     attributes |= {key: value for key, value in optional.items() if value is not None}
-    return _op("attention", q, k, v, alibi=alibi, **attributes)
+    attributes |= {"alibi": alibi, "sinks": sinks is not None}
+    inputs = (q, k, v, _ids(key_segments), _ids(query_segments), sinks)
+    return _op("attention", *inputs, **attributes)
 
 
 @Function

@@ -34,6 +34,29 @@ CASES = {
         (normal(2, 5, 8), normal(2, 5, 4), normal(2, 5, 4)),
         {"heads": 4, "kv_heads": 2, "head_dim": 2, "causal": True},
     ),
+    "attention_of_segments": (
+        F.attention,
+        (normal(2, 4, 4), normal(2, 4, 4), normal(2, 4, 4)),
+        {
+            "heads": 2,
+            "head_dim": 2,
+            "causal": True,
+            "key_segments": np.array([[0, 0, 1, 1], [0, 1, 1, -1]]),
+            "query_segments": np.array([[0, 0, 1, 1], [0, 1, 1, -1]]),
+            "sinks": normal(2),
+        },
+    ),
+    "attention_of_windows": (
+        F.attention,
+        (normal(2, 5, 4), normal(2, 5, 4), normal(2, 5, 4)),
+        {
+            "heads": 2,
+            "head_dim": 2,
+            "window": 2,
+            "ahead": 1,
+            "key_segments": np.array([[0, 0, 0, 0, -1], [0, 0, 0, 0, 0]]),
+        },
+    ),
     "rotary": (
         F.rotary,
         (normal(1, 5, 8), np.arange(5)[None]),
@@ -182,6 +205,25 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
+def attended(
+    q, k, v, *, heads, head_dim, key_segments, causal=False, query_segments=None, sinks=None,
+    window=None, ahead=None,
+):  # fmt: skip
+    q, k, v = (x.reshape(*x.shape[:2], heads, head_dim).swapaxes(1, 2) for x in (q, k, v))
+    distance = np.arange(q.shape[2])[:, None] - np.arange(k.shape[2])
+    seen = (distance >= 0) | (not causal)
+    seen = seen & (distance < (window or np.inf)) & (distance >= -(np.inf if ahead is None else ahead))
+    seen = seen[None] & (key_segments >= 0)[:, None]
+    if query_segments is not None:
+        seen = seen & (query_segments[:, :, None] == key_segments[:, None])
+    weights = np.exp(q @ k.swapaxes(2, 3) / np.sqrt(head_dim)) * seen[:, None]
+    total = weights.sum(-1, keepdims=True)
+    if sinks is not None:
+        total = total + np.exp(sinks)[:, None, None]
+    y = (weights / np.where(total == 0, 1, total)) @ v
+    return y.swapaxes(1, 2).reshape(y.shape[0], -1, heads * head_dim)
+
+
 def adapted_linear(x, w, bias, a, b, *, own_input=None, mask=1.0, scale=1.0):
     through = (x if own_input is None else own_input) @ a.T @ b.T
     return x @ w.T + (0 if bias is None else bias) + scale * np.reshape(mask, (-1, 1)) * through
@@ -253,6 +295,8 @@ def preference(a, b, constants, *, kind="dpo", beta=0.1, gamma=0.0, label_smooth
 
 
 REFERENCES = {
+    "attention_of_segments": attended,
+    "attention_of_windows": attended,
     "split": lambda x, widths: x,
     "soft_cap": lambda x, cap: cap * np.tanh(x / cap),
     "gate": lambda z, u: z * sigmoid(z) * u,

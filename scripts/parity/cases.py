@@ -157,5 +157,7 @@ def drawn(rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, Any, Any]]:
     for name in ("mse", "mae", "huber"):
         yield name, getattr(F, name), (normal(n, d), normal(n, d)), {}, {}
     answers = (rng.uniform(2, 9, n), rng.uniform(2, 9, n), rng.uniform(1, 9, (n, 4)))
+    ranked = {"columns": 3, "scale": 2.0}
+    yield "in_batch_ranking", F.in_batch_ranking, (normal(3 * n, d),), ranked, {}
     for kind in ("dpo", "ipo", "orpo", "simpo"):
         yield f"preference, {kind}", F.preference, answers, {"kind": kind}, {"kind": kind}

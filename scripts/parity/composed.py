@@ -98,6 +98,14 @@ def _preference(xp: Any, a: Any, b: Any, constants: Any, kind: str) -> Any:
     return loss(0.1 * ((a_reference - a) - (b_reference - b))).sum()
 
 
+def _ranking(xp: Any, x: Any) -> Any:
+    unit = x / xp.sqrt((x * x).sum(-1))[:, None]
+    anchors = len(x) // 3
+    scores = 2 * unit[:anchors] @ unit[anchors:].T
+    own = 2 * (unit[:anchors] * unit[anchors : 2 * anchors]).sum(-1)
+    return (xp.log(xp.exp(scores).sum(-1)) - own).sum()
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "soft_cap": lambda xp, x: 0.7 * xp.tanh(x / 0.7),
     "gate": lambda xp, z, u: z * _sigmoid(xp, z) * u,
@@ -113,6 +121,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "piecewise_linear": _pieces,
     "periodic": _waves,
     "preference": _preference,
+    "in_batch_ranking": _ranking,
     "split": lambda xp, x, widths: x[:, : widths[0]],  # Its first part.
     "router_balance": _balance,
 }

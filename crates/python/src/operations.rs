@@ -189,20 +189,26 @@ pub(crate) fn build(
 fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
     let heads = a.required("heads")?;
     let kv_heads = a.take("kv_heads", heads)?;
-    let segments = match inputs {
-        3 => Segments::None,
-        4 => Segments::Keys,
-        5 => Segments::Both,
-        _ => return Err(PyTypeError::new_err("attention: expected 3 to 5 inputs")),
+    let sinks = a.take("sinks", false)?;
+    let segments = match inputs.checked_sub(usize::from(sinks)) {
+        Some(3) => Segments::None,
+        Some(4) => Segments::Keys,
+        Some(5) => Segments::Both,
+        _ => {
+            let message = "attention: expected q, k and v, and perhaps segments and sinks";
+            return Err(PyTypeError::new_err(message));
+        }
     };
     let attention = Attention {
         scale: a.optional("scale")?,
         causal: a.take("causal", false)?,
         window: a.optional("window")?,
+        ahead: a.optional("ahead")?,
         soft_cap: a.optional("soft_cap")?,
         alibi: a.take("alibi", false)?,
         fused: false,
         segments,
+        sinks,
         ..Attention::new(heads, kv_heads, a.required("head_dim")?)
     };
     Ok(attention.op())
