@@ -160,16 +160,24 @@ pub(crate) fn is_recipe(input: &Path) -> bool {
 /// Whether a path names a graph of ONNX or of TensorFlow Lite.
 #[cfg(feature = "onnx")]
 pub(crate) fn is_graph(path: &Path) -> bool {
-    let known = ["onnx", "tflite"];
-    path.extension().is_some_and(|found| known.iter().any(|e| found.eq_ignore_ascii_case(e)))
-        && !path.is_dir()
+    is_file_of(path, &["onnx", "tflite"])
+}
+
+/// Whether a path names a model of another program.
+#[cfg(feature = "onnx")]
+pub(crate) fn is_foreign(path: &Path) -> bool {
+    !path.is_dir() && feedforward::interop::Foreign::reads(path)
 }
 
 /// Whether a path names a model of Keras.
 #[cfg(feature = "keras")]
 pub(crate) fn is_keras(path: &Path) -> bool {
-    let known = ["keras", "h5", "hdf5"];
-    path.extension().is_some_and(|found| known.iter().any(|e| found.eq_ignore_ascii_case(e)))
+    is_file_of(path, &["keras", "h5", "hdf5"])
+}
+
+#[cfg(feature = "onnx")]
+fn is_file_of(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
         && !path.is_dir()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ff_formats::{GgufFile, GgufValue, TensorFile};
+use ff_formats::{GgufFile, GgufValue, TensorFile, TorchModule};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -90,10 +90,22 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     let config = config.transpose()?;
     let mut file_bytes = 0;
     let mut tensors: Vec<TensorInfo> = Vec::new();
+    let mut classes = None;
     for part in &parts {
         file_bytes +=
             std::fs::metadata(part).map_err(ff_formats::Error::io(part, "reading"))?.len();
-        tensors.extend(TensorFile::map(part)?.entries().map(|entry| TensorInfo {
+        let opened = match TensorFile::map(part) {
+            // A module of PyTorch says which layers its tensors belong to.
+            Err(refused @ ff_formats::Error::Refused { .. }) => {
+                let (Some(module), tensors) = TorchModule::open(part)? else {
+                    return Err(refused.into());
+                };
+                classes = Some(format!("a module of PyTorch: {}", module.layers().join(", ")));
+                tensors
+            }
+            opened => opened?,
+        };
+        tensors.extend(opened.entries().map(|entry| TensorInfo {
             values: entry.dims.iter().product(),
             name: entry.name,
             dtype: entry.dtype,
@@ -102,7 +114,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         }));
     }
     let whole = file.file_name().is_some_and(|name| name == SINGLE || name == INDEX);
-    let about = file.parent().filter(|_| whole).and_then(about);
+    let about = classes.or_else(|| file.parent().filter(|_| whole).and_then(about));
     Ok(Inspection { about, ..described(path, (file, file_bytes), config, tensors) })
 }
 

@@ -60,6 +60,8 @@ pub use run::summary::{Closing, RunSummary};
 pub use run::watch::{
     DataNotice, ModelNotice, Notice, PreviewNotice, SampleNotice, TextNotice, Throughput, Watcher,
 };
+#[cfg(feature = "keras")]
+pub use table::export_keras;
 pub use table::{
     CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
     ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
@@ -67,9 +69,7 @@ pub use table::{
     resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
-pub use table::{Imported, OnnxExport, export_onnx, import, predict_onnx};
-#[cfg(feature = "keras")]
-pub use table::{export_keras, predict_keras};
+pub use table::{Imported, OnnxExport, export_onnx, import, predict_foreign};
 pub use tasks::{
     TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
     stated_command,

@@ -15,6 +15,7 @@ pub use gguf::{GgmlType, GgufFile, GgufFileType, GgufModel, GgufTensor, GgufValu
 pub use guard::guarded_call;
 pub use mxfp4::mxfp4;
 pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};
+pub use torch::{Setting as TorchSetting, TorchModule};
 
 use std::path::{Path, PathBuf};
 
@@ -95,8 +96,8 @@ impl Error {
                 "it is damaged, truncated or of another format: copy it again from its source"
             }
             Error::Refused { .. } => {
-                "nothing in it was executed: save the model's state_dict() with torch.save, or as \
-                 safetensors"
+                "nothing in it was executed: save the model's state_dict() with torch.save or as \
+                 safetensors for its tensors, or export it with torch.onnx.export to predict with it"
             }
             Error::Tensor { .. } => {
                 "the file belongs to another model or was converted: copy it again from its \

@@ -33,6 +33,18 @@ pub enum Foreign {
     Weights(Vec<(String, Tensor)>),
 }
 
+/// A reader of a format.
+type Reader = fn(&Path) -> Result<Foreign>;
+
+/// The formats: the endings of files, and their reader.
+static FORMATS: &[(&[&str], Reader)] = &[
+    (&["onnx"], |path| Ok(Foreign::Graph(Box::new(Model::open(path)?.with_its_data()?)))),
+    (&["tflite"], |path| Ok(Foreign::Graph(Box::new(crate::tflite::open(path)?)))),
+    (&["pt", "pth"], crate::torch::open),
+    #[cfg(feature = "keras")]
+    (&["keras", "h5", "hdf5", "json"], crate::keras::open),
+];
+
 impl Foreign {
     /// Reads a model by the ending of its name.
     ///
@@ -40,30 +52,23 @@ impl Foreign {
     /// The format is not known or not part of this build; the file is damaged, or holds what is not
     /// read, by name.
     pub fn open(path: &Path) -> Result<Self> {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match ending.as_deref() {
-            Some("onnx" | "tflite") => {
-                Ok(Self::Graph(Box::new(open_graph(path)?.with_its_data()?)))
-            }
-            #[cfg(feature = "keras")]
-            Some("keras" | "h5" | "hdf5" | "json") => {
-                let model = crate::keras::Model::open(path)?;
-                if model.has_layers() {
-                    return Ok(Self::Graph(Box::new(model.to_onnx()?)));
-                }
-                Ok(Self::Weights(model.weights()?))
-            }
-            _ => Err(Error::Unsupported(format!(
+        let Some(read) = reader(path) else {
+            let endings = FORMATS.iter().flat_map(|(endings, _)| endings.iter());
+            let endings: Vec<String> = endings.map(|ending| format!(".{ending}")).collect();
+            return Err(Error::Unsupported(format!(
                 "{}: models are read from files that end in {}",
                 path.display(),
-                if cfg!(feature = "keras") {
-                    ".onnx, .tflite, .keras, .h5 or .json"
-                } else {
-                    ".onnx or .tflite"
-                }
-            ))),
-        }
+                endings.join(", ")
+            )));
+        };
+        read(path)
     }
+
+    /// Whether a file's name ends as that of a model of another tool.
+    pub fn reads(path: &Path) -> bool {
+        reader(path).is_some()
+    }
+
     /// The same with weights from another file: layers of Keras, saved without their weights or with
     /// older ones.
     ///
@@ -83,4 +88,10 @@ impl Foreign {
             "weights in a file of their own belong to models of Keras (.keras, .h5, .json)";
         Err(Error::Unsupported(format!("{}, {}: {message}", path.display(), weights.display())))
     }
+}
+
+fn reader(path: &Path) -> Option<Reader> {
+    let found = path.extension()?.to_str()?;
+    let named = |endings: &[&str]| endings.iter().any(|ending| found.eq_ignore_ascii_case(ending));
+    FORMATS.iter().find(|(endings, _)| named(endings)).map(|&(_, read)| read)
 }

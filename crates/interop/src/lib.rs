@@ -1,5 +1,5 @@
 //! Whole models of other tools: ONNX graphs are written, read and evaluated; models of Keras and
-//! TensorFlow Lite become such graphs.
+//! TensorFlow Lite and stacks of PyTorch's layers become such graphs.
 //!
 //! ```
 //! use ff_interop::onnx::{GraphBuilder, Model, Session, Tensor, DType};
@@ -22,5 +22,6 @@ mod foreign;
 pub mod keras;
 pub mod onnx;
 pub mod tflite;
+pub mod torch;
 
 pub use foreign::{Foreign, open_graph};

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Predicts with a run, a model of ONNX or Keras, or an encoder.
+/// Predicts with a run, a model of another program, or an encoder.
 fn predict(
     arguments: &Predict,
     options: &PredictOptions,
@@ -70,12 +70,8 @@ fn predict(
         }
     }
     #[cfg(feature = "onnx")]
-    if crate::inputs::is_graph(model) {
-        return feedforward::predict_onnx(model, options, progress);
-    }
-    #[cfg(feature = "keras")]
-    if crate::inputs::is_keras(model) {
-        return feedforward::predict_keras(model, options, progress);
+    if crate::inputs::is_foreign(model) {
+        return feedforward::predict_foreign(model, options, progress);
     }
     feedforward::predict(model, options, progress)
 }

@@ -14,6 +14,7 @@ mod cases;
 mod encoders;
 mod keras;
 mod tensors;
+mod torch;
 
 /// Makes the files that some cases need.
 type Cases = fn(&Folder) -> Vec<Case>;
@@ -38,7 +39,7 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 11] = [
+    let sections: [(&str, Cases); 12] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
@@ -50,6 +51,7 @@ fn bad_input_says_what_where_and_what_to_do() {
         ("Fine-tuning", fine_tuning),
         ("Encoders, embeddings, search", encoders),
         ("Models of Keras", keras::keras),
+        ("Models of PyTorch", torch::torch),
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-input.md");
     let written = std::fs::read_to_string(&path).unwrap_or_default();

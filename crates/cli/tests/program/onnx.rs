@@ -250,3 +250,29 @@ fn models_and_weights_of_keras_are_imported() {
         folder.run(&["import", "w/weights.safetensors", "--weights", &weights, "--out", "x"]);
     found.fails(1, &["belong to models of Keras"]);
 }
+
+#[test]
+fn a_stack_of_pytorchs_layers_predicts() {
+    let folder = Folder::new("torch");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/tests/torch");
+    let cases = std::fs::read_to_string(fixtures.join("cases.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
+    let rows =
+        |key: &str| -> Vec<Vec<f64>> { serde_json::from_value(cases[0][key].clone()).unwrap() };
+    let mut data = String::from("a,b,c,d\n");
+    for row in rows("input") {
+        let cells: Vec<String> = row.iter().map(f64::to_string).collect();
+        writeln!(data, "{}", cells.join(",")).unwrap();
+    }
+    folder.write("data.csv", &data);
+    std::fs::copy(fixtures.join("norms.pt"), folder.path().join("norms.pt")).unwrap();
+    folder.run(&["predict", "norms.pt", "--data", "data.csv", "--out", "y.csv"]).ok();
+    for k in 0..3 {
+        let found = column(&folder, "y.csv", &format!("output_{k}"));
+        let expected: Vec<f64> = rows("output").iter().map(|row| row[k]).collect();
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+    }
+    let shown = folder.run(&["inspect", "norms.pt"]).ok().stdout;
+    assert!(shown.contains("a module of PyTorch: BatchNorm1d, Linear"), "{shown}");
+}

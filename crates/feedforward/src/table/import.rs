@@ -128,25 +128,9 @@ pub fn import(
 /// Tensors as safetensors holds them.
 fn raw(tensors: &[(String, Tensor)]) -> Result<Vec<RawTensor<'_>>> {
     let one = |(name, tensor): &(String, Tensor)| {
-        let dtype = match tensor.dtype() {
-            DType::F32 => "F32",
-            DType::F64 => "F64",
-            DType::F16 => "F16",
-            DType::BF16 => "BF16",
-            DType::I8 => "I8",
-            DType::I16 => "I16",
-            DType::I32 => "I32",
-            DType::I64 => "I64",
-            DType::U8 => "U8",
-            DType::U16 => "U16",
-            DType::U32 => "U32",
-            DType::U64 => "U64",
-            DType::Bool => "BOOL",
-            DType::Text => {
-                let message = format!("the array `{name}` holds texts, which safetensors cannot");
-                return Err(Error::usage(message));
-            }
-        };
+        let dtype = tensor.dtype().safetensors().ok_or_else(|| {
+            Error::usage(format!("the array `{name}` holds texts, which safetensors cannot"))
+        })?;
         let bytes = tensor.bytes().unwrap_or_default().into();
         Ok(RawTensor { name: name.clone(), dtype: dtype.into(), dims: tensor.dims().into(), bytes })
     };

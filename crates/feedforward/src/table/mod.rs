@@ -39,10 +39,10 @@ pub use find_lr::{LrSuggestion, find_lr};
 #[cfg(feature = "onnx")]
 pub use import::{Imported, import};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
-#[cfg(feature = "onnx")]
-pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};
 #[cfg(feature = "keras")]
-pub use onnx::{export_keras, predict_keras};
+pub use onnx::export_keras;
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxExport, export_onnx, predict_foreign, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;

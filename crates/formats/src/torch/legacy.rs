@@ -1,10 +1,11 @@
 //! The layout before PyTorch 1.6: four pickles (a magic number, a version, facts of the system, the
 //! object), the keys of its storages in a fifth, then the storages one after the other.
 
+use super::module::TorchModule;
 use super::pickle::{Id, Pickle, Value};
 use super::state;
-use super::tensor::{DTYPES, Stored};
-use super::{Failure, malformed};
+use super::tensor::DTYPES;
+use super::{Contents, Failure, malformed};
 use std::collections::HashMap;
 
 /// The magic number as a pickle writes it: protocol 2, an integer of ten bytes, the end.
@@ -14,14 +15,15 @@ pub(super) fn recognises(head: &[u8]) -> bool {
     head.starts_with(MAGIC)
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
-    let mut pickle = Pickle::new(bytes);
+pub(super) fn read(bytes: &[u8], modules: bool) -> Result<Contents, Failure> {
+    let mut pickle = Pickle::new(bytes, modules);
     for _ in 0..3 {
         pickle.load()?;
     }
     let root = pickle.load()?;
     let keys = pickle.load()?;
     let sizes = sizes(&pickle);
+    let module = TorchModule::of(&pickle, root)?;
     let views = state::tensors(&pickle, root)?;
     let Value::List(keys) = pickle.value(keys) else {
         return Err(malformed("the keys of its storages are no list"));
@@ -42,7 +44,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
         storages.insert(key.clone(), content.to_vec());
         rest = behind;
     }
-    state::gather(views, &storages, bytes.len())
+    Ok(Contents { module, tensors: state::gather(views, &storages, bytes.len())? })
 }
 
 /// The bytes of a value of each storage, by its key.

@@ -6,11 +6,13 @@
 //! nothing else, so nothing of a file is ever executed.
 
 mod legacy;
+mod module;
 mod pickle;
 mod state;
 mod tensor;
 
 use crate::{Error, Result};
+pub use module::{Setting, TorchModule};
 use pickle::Pickle;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -25,14 +27,27 @@ pub(crate) fn recognises(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || legacy::recognises(head)
 }
 
+/// What a file holds.
+struct Contents {
+    /// The module, if the file is one.
+    module: Option<TorchModule>,
+    tensors: Vec<Stored>,
+}
+
 /// The tensors of a file, by name, as the bytes of a safetensors file.
 pub(crate) fn to_safetensors(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
+    Ok(read(path, bytes, false)?.1)
+}
+
+/// The module of a file, where modules are read, and its tensors as the bytes of a safetensors file.
+fn read(path: &Path, bytes: &[u8], modules: bool) -> Result<(Option<TorchModule>, Vec<u8>)> {
     let read = crate::guarded_call(|| {
-        if legacy::recognises(bytes) { legacy::read(bytes) } else { read_zip(bytes) }
+        let old = legacy::recognises(bytes);
+        let read = if old { legacy::read(bytes, modules) } else { read_zip(bytes, modules) };
+        let Contents { module, tensors } = read?;
+        Ok((module, state::serialized(&tensors)?))
     });
-    let tensors =
-        read.unwrap_or_else(|panic| Err(malformed(panic))).map_err(|failure| failure.at(path))?;
-    state::serialized(&tensors).map_err(|failure| failure.at(path))
+    read.unwrap_or_else(|panic| Err(malformed(panic))).map_err(|failure| failure.at(path))
 }
 
 /// Why a file is not read.
@@ -58,7 +73,7 @@ fn malformed(message: impl Into<String>) -> Failure {
     Failure::Malformed(message.into())
 }
 
-fn read_zip(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
+fn read_zip(bytes: &[u8], modules: bool) -> Result<Contents, Failure> {
     let failed =
         |error: zip::result::ZipError| malformed(format!("not a readable archive: {error}"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(failed)?;
@@ -93,8 +108,9 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
         return Err(malformed("its numbers are big-endian, which is not read"));
     }
     let program = stored(&name, LONGEST_PICKLE)?.unwrap_or_default();
-    let mut pickle = Pickle::new(&program);
+    let mut pickle = Pickle::new(&program, modules);
     let root = pickle.load()?;
+    let module = TorchModule::of(&pickle, root)?;
     let tensors = state::tensors(&pickle, root)?;
     let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
     for tensor in &tensors {
@@ -105,5 +121,5 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
             storages.insert(tensor.key.clone(), content);
         }
     }
-    state::gather(tensors, &storages, bytes.len())
+    Ok(Contents { module, tensors: state::gather(tensors, &storages, bytes.len())? })
 }

@@ -11,9 +11,11 @@ pub(super) type Id = usize;
 /// A value that a program made.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// A value that says nothing about tensors: None, truth values, floats, long integers.
+    /// None, and integers of more than 64 bits.
     Plain,
+    Flag(bool),
     Int(i64),
+    Float(f64),
     Text(String),
     /// Lists, tuples and sets.
     List(Vec<Id>),
@@ -24,7 +26,12 @@ pub(super) enum Value {
     Stored(Id),
     /// A call of a known function, with its arguments.
     Call(String, Id),
+    /// A module of PyTorch, never made: its class and its attributes.
+    Module(String, Option<Id>),
 }
+
+/// The classes of PyTorch's own layers and containers.
+const MODULES: &str = "torch.nn.modules.";
 
 /// Functions and classes that a file of tensors may name.
 const KNOWN: &[&str] = &[
@@ -43,6 +50,8 @@ const KNOWN: &[&str] = &[
 
 pub(super) struct Pickle<'a> {
     rest: &'a [u8],
+    /// Whether modules may stand in it.
+    modules: bool,
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
@@ -50,8 +59,8 @@ pub(super) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    pub(super) fn new(program: &'a [u8]) -> Self {
-        Self { rest: program, stack: vec![], marks: vec![], memo: vec![], values: vec![] }
+    pub(super) fn new(program: &'a [u8], modules: bool) -> Self {
+        Self { rest: program, modules, stack: vec![], marks: vec![], memo: vec![], values: vec![] }
     }
 
     pub(super) fn value(&self, id: Id) -> &Value {
@@ -93,7 +102,8 @@ impl<'a> Pickle<'a> {
                 let top = self.top()?;
                 self.stack.push(top);
             }
-            b'N' | 0x88 | 0x89 => self.push(Value::Plain)?,
+            b'N' => self.push(Value::Plain)?,
+            0x88 | 0x89 => self.push(Value::Flag(op == 0x88))?,
             b'K' => {
                 let [n] = self.array()?;
                 self.push(Value::Int(n.into()))?;
@@ -107,8 +117,8 @@ impl<'a> Pickle<'a> {
                 self.push(Value::Int(n.into()))?;
             }
             b'G' => {
-                self.array::<8>()?;
-                self.push(Value::Plain)?;
+                let x = f64::from_be_bytes(self.array()?);
+                self.push(Value::Float(x))?;
             }
             0x8a => {
                 let [n] = self.array()?;
@@ -199,7 +209,10 @@ impl<'a> Pickle<'a> {
             }
             b'Q' => {
                 let id = self.pop()?;
-                self.push(Value::Stored(id))?;
+                match self.class_beside_its_source(id) {
+                    Some(class) => self.stack.push(class),
+                    None => self.push(Value::Stored(id))?,
+                }
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -209,14 +222,17 @@ impl<'a> Pickle<'a> {
                 let value = match name.as_str() {
                     // Filled by what follows.
                     "collections.OrderedDict" | "collections.defaultdict" => Value::Dict(vec![]),
+                    name if name.starts_with(MODULES) => Value::Module(name.to_owned(), None),
                     name => Value::Call(name.to_owned(), arguments),
                 };
                 self.push(value)?;
             }
-            // The attributes of an OrderedDict, such as `_metadata`.
             b'b' => {
-                self.pop()?;
-                self.top()?;
+                let (attributes, object) = (self.pop()?, self.top()?);
+                // Those of an OrderedDict, such as `_metadata`, are no part of a model.
+                if let Value::Module(_, own) = &mut self.values[object] {
+                    *own = Some(attributes);
+                }
             }
             other => return Err(malformed(format!("opcode {other:#04x} of a pickle is not read"))),
         }
@@ -304,13 +320,27 @@ impl<'a> Pickle<'a> {
         Ok(())
     }
 
+    /// The class in the layout before version 1.6, which stores `("module", class, file, source)`.
+    fn class_beside_its_source(&self, id: Id) -> Option<Id> {
+        let Value::List(items) = self.value(id) else { return None };
+        let [kind, class, ..] = items.as_slice() else { return None };
+        matches!(self.value(*kind), Value::Text(text) if text == "module").then_some(*class)
+    }
+
     fn global(&mut self, module: &str, name: &str) -> Result<(), Failure> {
         let full = format!("{module}.{name}");
         let storage = module == "torch" && name.ends_with("Storage");
         let dtype = module == "torch" && super::tensor::DTYPES.iter().any(|d| d.torch == name);
-        if !storage && !dtype && !KNOWN.contains(&full.as_str()) {
+        let set = matches!(full.as_str(), "__builtin__.set" | "builtins.set");
+        let module = self.modules && (full.starts_with(MODULES) || set);
+        if !storage && !dtype && !module && !KNOWN.contains(&full.as_str()) {
+            let read = if self.modules {
+                "layers of torch.nn, tensors and plain containers"
+            } else {
+                "tensors and plain containers"
+            };
             return Err(Failure::Refused(format!(
-                "holds an object of Python, `{full}`; only tensors and plain containers are read"
+                "holds an object of Python, `{full}`; only {read} are read"
             )));
         }
         self.push(Value::Global(full))

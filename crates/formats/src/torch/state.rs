@@ -76,6 +76,13 @@ impl Search<'_, '_> {
                     self.visit(item, &inside(&i.to_string()), depth + 1)?;
                 }
             }
+            Value::Module(_, attributes) => {
+                for part in ["_parameters", "_buffers", "_modules"] {
+                    if let Some(inner) = attribute(pickle, *attributes, part) {
+                        self.visit(inner, name, depth + 1)?;
+                    }
+                }
+            }
             Value::Call(function, arguments) => {
                 let list = list(pickle, *arguments)?;
                 match function.as_str() {
@@ -96,6 +103,13 @@ impl Search<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// An attribute of a module.
+pub(super) fn attribute(pickle: &Pickle<'_>, attributes: Option<Id>, name: &str) -> Option<Id> {
+    let Value::Dict(items) = pickle.value(attributes?) else { return None };
+    let named = |id: Id| matches!(pickle.value(id), Value::Text(text) if text == name);
+    items.iter().rev().find(|&&(key, _)| named(key)).map(|&(_, value)| value)
 }
 
 fn list<'a>(pickle: &'a Pickle<'_>, id: Id) -> Result<&'a [Id], Failure> {

@@ -8,8 +8,8 @@ mod hdf5;
 mod layers;
 mod store;
 
-use crate::onnx;
 pub use crate::onnx::{Error, Result};
+use crate::{Foreign, onnx};
 pub use export::export;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
@@ -142,6 +142,15 @@ impl Model {
         })?;
         graph::translate(config, &self.store, &self.version)
     }
+}
+
+/// A model as a graph, or the arrays of a file of weights.
+pub(crate) fn open(path: &Path) -> Result<Foreign> {
+    let model = Model::open(path)?;
+    if model.has_layers() {
+        return Ok(Foreign::Graph(Box::new(model.to_onnx()?)));
+    }
+    Ok(Foreign::Weights(model.weights()?))
 }
 
 /// The bytes of a file.

@@ -286,6 +286,31 @@ macro_rules! numbers {
 pub(crate) use numbers;
 
 impl DType {
+    /// The type of this name in safetensors files.
+    pub(crate) fn of_safetensors(name: &str) -> Option<Self> {
+        (1..=16).filter_map(Self::from_code).find(|dtype| dtype.safetensors() == Some(name))
+    }
+
+    /// Its name in safetensors files, which hold no texts.
+    pub fn safetensors(self) -> Option<&'static str> {
+        Some(match self {
+            Self::F32 => "F32",
+            Self::F64 => "F64",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::I8 => "I8",
+            Self::I16 => "I16",
+            Self::I32 => "I32",
+            Self::I64 => "I64",
+            Self::U8 => "U8",
+            Self::U16 => "U16",
+            Self::U32 => "U32",
+            Self::U64 => "U64",
+            Self::Bool => "BOOL",
+            Self::Text => return None,
+        })
+    }
+
     /// Whether it is a float.
     pub fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F64 | Self::F16 | Self::BF16)

@@ -16,9 +16,7 @@ use ff_tensor::Device;
 use serde::Serialize;
 use std::path::Path;
 
-#[cfg(feature = "keras")]
-pub use predict::predict_keras;
-pub use predict::predict_onnx;
+pub use predict::predict_foreign;
 
 /// The key of the transforms in the metadata: how this program turns a table into the inputs.
 const TRANSFORMS: &str = "feedforward.transforms";

@@ -1,10 +1,11 @@
-//! Predicting the rows of a table with an ONNX model of whatever origin.
+//! Predicting the rows of a table with a model of another program.
 
 use super::{CLASSES, TRANSFORMS};
 use crate::error::{Error, Result};
 use crate::run::watch::Watcher;
 use crate::table::predict::{PredictOptions, PredictSummary, refuse_overwriting};
-use ff_interop::onnx::{DType, Data, Model, Port, Session, Tensor};
+use ff_interop::Foreign;
+use ff_interop::onnx::{DType, Data, Port, Session, Tensor};
 use ff_table::{
     BlockReader, Cells, Column, Format, SourceOptions, Table, TableWriter, Transforms, Values,
 };
@@ -15,55 +16,43 @@ use std::path::Path;
 /// Rows in memory at a time.
 const BLOCK: usize = 8192;
 
-/// Evaluates a model of ONNX or TensorFlow Lite on every row of a file and writes its columns, then those of the outputs. A
-/// model that this program wrote takes the columns by name as they were at training; any other has
-/// an input for each column, or one input of numbers, a column for each. An input of several
-/// numbers beside others takes the columns `NAME_0`, `NAME_1` and so on.
+/// Evaluates a model of another program on every row of a file and writes its columns, then those of
+/// the outputs. An ONNX model that this program wrote takes the columns by name as they were at
+/// training; any other has an input for each column, or one input of numbers, a column for each. An
+/// input of several numbers beside others takes the columns `NAME_0`, `NAME_1` and so on.
 ///
 /// # Errors
-/// The model uses what is not evaluated, named with its node; a column is missing or of another
-/// kind; an output is no column; the file exists. No output is left behind.
-pub fn predict_onnx(
+/// The model uses what is not evaluated, named with its node or layer; it has no layers; a column is
+/// missing or of another kind; an output is no column; the file exists. No output is left behind.
+pub fn predict_foreign(
     path: &Path,
-    options: &PredictOptions,
-    watcher: &mut dyn Watcher,
-) -> Result<PredictSummary> {
-    let open = || Ok(ff_interop::open_graph(path)?);
-    predict_graph("a graph of another program", open, options, watcher)
-}
-
-/// The same with a model of Keras, `.keras` or `.h5`.
-///
-/// # Errors
-/// As [`predict_onnx`]; the model has a layer or an option that is not evaluated, by name.
-#[cfg(feature = "keras")]
-pub fn predict_keras(
-    path: &Path,
-    options: &PredictOptions,
-    watcher: &mut dyn Watcher,
-) -> Result<PredictSummary> {
-    let open = || Ok(ff_interop::keras::Model::open(path)?.to_onnx()?);
-    predict_graph("a model of Keras", open, options, watcher)
-}
-
-fn predict_graph(
-    kind: &str,
-    open: impl FnOnce() -> Result<Model>,
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
     if options.spread {
         return Err(Error::usage(format!(
-            "--spread is for a run: {kind} has the mean of its members only"
+            "--spread is for a run: {} has the mean of its members only",
+            path.display()
         )));
     }
     if options.interval.is_some() {
         return Err(Error::usage(format!(
-            "--interval is for a run: {kind} has no scores of rows that it did not learn"
+            "--interval is for a run: {} has no scores of rows that it did not learn",
+            path.display()
         )));
     }
     let device = Device::open(options.device)?;
-    let session = Session::on(open()?, &device)?;
+    let model = match Foreign::open(path)? {
+        Foreign::Graph(model) => *model,
+        Foreign::Weights(_) => {
+            return Err(Error::usage(format!(
+                "{} holds weights without layers; save the whole model: torch.save(model, \
+                 \"model.pt\"), model.save(\"model.keras\")",
+                path.display()
+            )));
+        }
+    };
+    let session = Session::on(model, &device)?;
     let transforms = session.model().metadata(TRANSFORMS).map(Transforms::from_json).transpose()?;
     if options.proba && session.model().outputs().len() < 2 && transforms.is_some() {
         return Err(Error::usage("--proba is for classes; this model predicts numbers"));
