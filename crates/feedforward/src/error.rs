@@ -69,6 +69,10 @@ impl Error {
             #[cfg(feature = "language")]
             Error::Text(error) => error.hint(),
             Error::File(error) | Error::Train(ff_train::Error::File(error)) => error.hint().into(),
+            #[cfg(feature = "onnx")]
+            Error::Onnx(ff_interop::onnx::Error::File(
+                error @ ff_formats::Error::Refused { .. },
+            )) => error.hint().into(),
             _ => String::new(),
         }
     }
