@@ -4,69 +4,109 @@ use super::{Layer, SEQUENTIAL, TorchModule, TorchSetting};
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::{DType, Result, Tensor};
 
+/// The nodes of a layer.
+#[derive(Clone, Copy)]
+pub(super) enum Does {
+    /// Nodes of these operators, one behind the other; none for what only training changes.
+    Nodes(&'static [&'static str]),
+    /// Several nodes, or attributes.
+    More(fn(&mut Layer<'_, '_>) -> Result<()>),
+}
+use Does::{More, Nodes};
+
+impl Does {
+    pub(super) fn run(self, c: &mut Layer<'_, '_>) -> Result<()> {
+        match self {
+            Nodes(operators) => operators.iter().for_each(|operator| c.node(operator, &[], &[])),
+            More(run) => run(c)?,
+        }
+        Ok(())
+    }
+}
+
 /// A layer's class, and what it does.
-type Row = (&'static str, fn(&mut Layer<'_, '_>) -> Result<()>);
+type Row = (&'static str, Does);
 
 /// Where the classes are defined, and all that is known of them.
 const MODULE: &str = "torch.nn.modules.";
 
 static ROWS: &[Row] = &[
-    ("Linear", linear),
-    ("BatchNorm1d", batch_norm),
-    ("LayerNorm", layer_norm),
-    ("RMSNorm", rms_norm),
-    // What only training changes.
-    ("Identity", |_| Ok(())),
-    ("Dropout", |_| Ok(())),
-    ("AlphaDropout", |_| Ok(())),
-    ("Flatten", |c| match c.number("start_dim") {
-        Ok(1.0) => Ok(()),
-        _ => Err(c.unsupported("`start_dim` is not 1")),
-    }),
-    ("ReLU", |c| plain(c, "Relu")),
-    ("ReLU6", |c| clip(c, 0.0, 6.0)),
-    ("LeakyReLU", |c| slope(c, "LeakyRelu", "negative_slope")),
-    ("PReLU", prelu),
-    ("ELU", |c| slope(c, "Elu", "alpha")),
-    ("CELU", |c| slope(c, "Celu", "alpha")),
-    ("SELU", |c| plain(c, "Selu")),
-    ("GELU", gelu),
-    ("SiLU", |c| gated(c, "Sigmoid")),
-    ("Mish", |c| plain(c, "Mish")),
-    ("Sigmoid", |c| plain(c, "Sigmoid")),
-    ("LogSigmoid", log_sigmoid),
-    ("Tanh", |c| plain(c, "Tanh")),
-    ("Tanhshrink", |c| {
-        let x = c.net.x.clone();
-        plain(c, "Tanh")?;
-        let y = c.net.x.clone();
-        c.net.x = c.add("Sub", &[&x, &y], &[]);
-        Ok(())
-    }),
-    ("Softsign", |c| plain(c, "Softsign")),
-    ("Softplus", softplus),
-    ("Hardtanh", |c| clip(c, c.number("min_val")?, c.number("max_val")?)),
-    ("Hardsigmoid", |c| {
-        let attributes = [float("alpha", 1.0 / 6.0), float("beta", 0.5)];
-        c.node("HardSigmoid", &[], &attributes);
-        Ok(())
-    }),
-    ("Hardswish", |c| plain(c, "HardSwish")),
-    ("Hardshrink", |c| shrink(c, 0.0)),
-    ("Softshrink", |c| shrink(c, c.number("lambd")?)),
-    ("GLU", glu),
-    ("Softmax", |c| softmax(c, "Softmax")),
-    ("LogSoftmax", |c| softmax(c, "LogSoftmax")),
-    ("Softmin", |c| {
-        plain(c, "Neg")?;
-        softmax(c, "Softmax")
-    }),
+    ("Linear", More(linear)),
+    ("BatchNorm1d", More(batch_norm)),
+    ("LayerNorm", More(layer_norm)),
+    ("RMSNorm", More(rms_norm)),
+    ("Identity", Nodes(&[])),
+    ("Dropout", Nodes(&[])),
+    ("AlphaDropout", Nodes(&[])),
+    (
+        "Flatten",
+        More(|c| match c.number("start_dim") {
+            Ok(1.0) => Ok(()),
+            _ => Err(c.unsupported("`start_dim` is not 1")),
+        }),
+    ),
+    ("ReLU", Nodes(&["Relu"])),
+    ("ReLU6", More(|c| clip(c, 0.0, 6.0))),
+    ("LeakyReLU", More(|c| slope(c, "LeakyRelu", "negative_slope"))),
+    ("PReLU", More(prelu)),
+    ("ELU", More(|c| slope(c, "Elu", "alpha"))),
+    ("CELU", More(|c| slope(c, "Celu", "alpha"))),
+    ("SELU", Nodes(&["Selu"])),
+    ("GELU", More(gelu)),
+    (
+        "SiLU",
+        More(|c| {
+            let x = c.net.x.clone();
+            c.node("Sigmoid", &[], &[]);
+            c.node("Mul", &[&x], &[]);
+            Ok(())
+        }),
+    ),
+    ("Mish", Nodes(&["Mish"])),
+    ("Sigmoid", Nodes(&["Sigmoid"])),
+    // −ln(1 + e⁻ˣ)
+    ("LogSigmoid", Nodes(&["Neg", "Softplus", "Neg"])),
+    ("Tanh", Nodes(&["Tanh"])),
+    (
+        "Tanhshrink",
+        More(|c| {
+            let x = c.net.x.clone();
+            c.node("Tanh", &[], &[]);
+            let y = c.net.x.clone();
+            c.net.x = c.add("Sub", &[&x, &y], &[]);
+            Ok(())
+        }),
+    ),
+    ("Softsign", Nodes(&["Softsign"])),
+    ("Softplus", More(softplus)),
+    ("Hardtanh", More(|c| clip(c, c.number("min_val")?, c.number("max_val")?))),
+    (
+        "Hardsigmoid",
+        More(|c| {
+            let attributes = [float("alpha", 1.0 / 6.0), float("beta", 0.5)];
+            c.node("HardSigmoid", &[], &attributes);
+            Ok(())
+        }),
+    ),
+    ("Hardswish", Nodes(&["HardSwish"])),
+    ("Hardshrink", More(|c| shrink(c, 0.0))),
+    ("Softshrink", More(|c| shrink(c, c.number("lambd")?))),
+    ("GLU", More(glu)),
+    ("Softmax", More(|c| softmax(c, "Softmax"))),
+    ("LogSoftmax", More(|c| softmax(c, "LogSoftmax"))),
+    (
+        "Softmin",
+        More(|c| {
+            c.node("Neg", &[], &[]);
+            softmax(c, "Softmax")
+        }),
+    ),
 ];
 
 /// What a layer does, if it is one of PyTorch's own that is known.
-pub(super) fn row(module: &TorchModule) -> Option<fn(&mut Layer<'_, '_>) -> Result<()>> {
+pub(super) fn row(module: &TorchModule) -> Option<Does> {
     let own = module.class.starts_with(MODULE);
-    ROWS.iter().find(|(name, _)| own && *name == module.class_name()).map(|&(_, run)| run)
+    ROWS.iter().find(|(name, _)| own && *name == module.class_name()).map(|&(_, does)| does)
 }
 
 /// The classes that are known.
@@ -132,7 +172,7 @@ fn linear(c: &mut Layer<'_, '_>) -> Result<()> {
     let weight = c.needed("weight", &[outputs, inputs])?;
     let bias = c.tensor("bias", &[outputs])?;
     let others: Vec<&str> =
-        [Some(&weight), bias.as_ref()].into_iter().flatten().map(|s| s.as_str()).collect();
+        [Some(&weight), bias.as_ref()].into_iter().flatten().map(String::as_str).collect();
     c.node("Gemm", &others, &[AttributeProto::int("transB", 1)]);
     c.net.width = Some(outputs);
     Ok(())
@@ -168,7 +208,7 @@ fn layer_norm(c: &mut Layer<'_, '_>) -> Result<()> {
     let gamma = c.tensor("weight", &[width])?.unwrap_or(ones);
     let beta = c.tensor("bias", &[width])?;
     let others: Vec<&str> =
-        [Some(&gamma), beta.as_ref()].into_iter().flatten().map(|s| s.as_str()).collect();
+        [Some(&gamma), beta.as_ref()].into_iter().flatten().map(String::as_str).collect();
     let epsilon = float("epsilon", c.number("eps")?);
     c.node("LayerNormalization", &others, &[AttributeProto::int("axis", -1), epsilon]);
     Ok(())
@@ -186,7 +226,7 @@ fn rms_norm(c: &mut Layer<'_, '_>) -> Result<()> {
     let axes = c.net.graph.constant("axes", &axes);
     c.node("ReduceMean", &[&axes], &[]);
     c.with("Add", epsilon)?;
-    plain(c, "Sqrt")?;
+    c.node("Sqrt", &[], &[]);
     let root = c.net.x.clone();
     c.net.x = c.add("Div", &[&x, &root], &[]);
     if let Some(gamma) = c.tensor("weight", &[width])? {
@@ -201,11 +241,6 @@ fn constant(c: &mut Layer<'_, '_>, width: usize, x: f64) -> Result<String> {
     Ok(c.net.graph.constant("constant", &Tensor::new(&[width], data)?))
 }
 
-fn plain(c: &mut Layer<'_, '_>, operator: &str) -> Result<()> {
-    c.node(operator, &[], &[]);
-    Ok(())
-}
-
 /// A node with `alpha`.
 fn slope(c: &mut Layer<'_, '_>, operator: &str, key: &str) -> Result<()> {
     let alpha = float("alpha", c.number(key)?);
@@ -216,14 +251,6 @@ fn slope(c: &mut Layer<'_, '_>, operator: &str, key: &str) -> Result<()> {
 fn clip(c: &mut Layer<'_, '_>, least: f64, most: f64) -> Result<()> {
     let (least, most) = (c.scalar(least)?, c.scalar(most)?);
     c.node("Clip", &[&least, &most], &[]);
-    Ok(())
-}
-
-/// x g(x)
-fn gated(c: &mut Layer<'_, '_>, gate: &str) -> Result<()> {
-    let x = c.net.x.clone();
-    plain(c, gate)?;
-    c.node("Mul", &[&x], &[]);
     Ok(())
 }
 
@@ -246,11 +273,6 @@ fn gelu(c: &mut Layer<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-/// −ln(1 + e⁻ˣ)
-fn log_sigmoid(c: &mut Layer<'_, '_>) -> Result<()> {
-    ["Neg", "Softplus", "Neg"].iter().try_for_each(|operator| plain(c, operator))
-}
-
 /// ln(1 + e^βx) / β, which is x to the last digit above PyTorch's threshold.
 fn softplus(c: &mut Layer<'_, '_>) -> Result<()> {
     let beta = c.number("beta")?;
@@ -260,7 +282,7 @@ fn softplus(c: &mut Layer<'_, '_>) -> Result<()> {
     if beta != 1.0 {
         c.with("Mul", beta)?;
     }
-    plain(c, "Softplus")?;
+    c.node("Softplus", &[], &[]);
     if beta == 1.0 { Ok(()) } else { c.with("Div", beta) }
 }
 
@@ -299,7 +321,7 @@ fn glu(c: &mut Layer<'_, '_>) -> Result<()> {
     let (none, half_, all, axis) = (none?, half_?, all?, axis?);
     let x = c.net.x.clone();
     c.node("Slice", &[&half_, &all, &axis], &[]);
-    plain(c, "Sigmoid")?;
+    c.node("Sigmoid", &[], &[]);
     let a = c.add("Slice", &[&x, &none, &half_, &axis], &[]);
     c.node("Mul", &[&a], &[]);
     c.net.width = Some(half);

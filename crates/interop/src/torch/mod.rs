@@ -71,10 +71,12 @@ struct Net<'a> {
 impl Net<'_> {
     fn add(&mut self, module: &TorchModule, name: &str) -> Result<()> {
         if module.class_name() == SEQUENTIAL {
-            let parts = module.parts.iter();
-            return parts.map(|(part, inner)| self.add(inner, &inside(name, part))).collect();
+            return module
+                .parts
+                .iter()
+                .try_for_each(|(part, inner)| self.add(inner, &inside(name, part)));
         }
-        let run = layers::row(module).ok_or_else(|| {
+        let does = layers::row(module).ok_or_else(|| {
             let message = format!(
                 "layer `{name}` ({}): only a torch.nn.Sequential of these layers is read: {}; export \
                  the model to ONNX with torch.onnx.export instead",
@@ -83,7 +85,7 @@ impl Net<'_> {
             );
             Error::Unsupported(message)
         })?;
-        run(&mut Layer { net: self, module, name })
+        does.run(&mut Layer { net: self, module, name })
     }
 }
 
