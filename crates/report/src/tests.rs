@@ -133,6 +133,7 @@ fn full(rows: usize, text: &str) -> ReportData {
         }),
         text: Some(TextData {
             facts: vec![Fact::new(text, text); many(1000)],
+            findings: vec![t(); many(1000)],
             length_edges: x.clone(),
             length_counts: vec![1; rows],
             example: vec![Token { text: t(), trained: true }; rows],

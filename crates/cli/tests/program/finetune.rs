@@ -121,6 +121,66 @@ fn conversations_are_learned_merged_and_answered() {
     }
 }
 
+#[test]
+fn every_recent_family_is_trained_tuned_merged_exported_and_answers() {
+    let folder = prepared("families");
+    folder.write("plain.jinja", "{{ messages[-1].content }}");
+    let heads = "--set model.config.head_dim=8";
+    let gemma = "--set model.config.head_dim=8 --set model.config.sliding_window=8 \
+                 --set model.config.query_pre_attn_scalar=8";
+    let experts = "--set model.config.head_dim=8 --set model.config.num_local_experts=4 \
+                   --set model.config.num_experts_per_tok=2";
+    for (family, sizes) in [
+        ("gemma2", gemma),
+        ("gemma3_text", gemma),
+        ("phi3", ""),
+        ("olmo2", ""),
+        ("smollm3", ""),
+        ("qwen3", heads),
+        ("gpt_oss", experts),
+    ] {
+        let words = |line: &str| -> Ran {
+            let line = line.replace("FAMILY", family);
+            folder.run(&line.split_whitespace().collect::<Vec<_>>())
+        };
+        let base = format!(
+            "pretrain recipe.toml --out base-FAMILY --quiet --set sample.prompts=[] {sizes} \
+             --set model.config.max_position_embeddings=64 --set model.config.model_type=FAMILY"
+        );
+        words(&base).ok();
+        let tune = "finetune base-FAMILY --data conversations.jsonl --lora-rank 4 --json \
+                    --out tuned-FAMILY --set optimizer.lr=0.03 --set train.epochs=4";
+        let summary = words(tune).ok().json();
+        let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+        assert!(after < before - 0.2, "{family}: {summary}");
+        words("merge base-FAMILY --adapter tuned-FAMILY --out merged-FAMILY").ok();
+        let write = |model: &str| -> String {
+            let ask = "--max-tokens 4 --temperature 0 --json --prompt the";
+            let said = words(&format!("generate {model}-FAMILY {ask}")).ok().json();
+            said["generated"][0]["text"].as_str().unwrap().to_owned()
+        };
+        let tuned = write("tuned");
+        assert_eq!(write("merged"), tuned, "{family}");
+        let chat = format!(
+            "chat base-{family} --template plain.jinja --max-tokens 4 --temperature 0 \
+             --adapter tuned-{family} --json"
+        );
+        let chat: Vec<&str> = chat.split_whitespace().collect();
+        let said = folder.run_piped(&chat, "the\n").ok().json();
+        assert_eq!(said["text"], tuned, "{family}");
+        let export = words("export merged-FAMILY --to gguf --out file-FAMILY.gguf");
+        if family == "gpt_oss" {
+            export.fails(2, &["are not written as GGUF"]);
+            continue;
+        }
+        let exported = export.ok();
+        let said = exported.stdout + &exported.stderr;
+        assert!(said.contains("the logits are the same, bit for bit"), "{family}: {said}");
+        let ask = "generate file-FAMILY.gguf --max-tokens 4 --temperature 0 --json --prompt the";
+        assert_eq!(words(ask).ok().json()["generated"][0]["text"], tuned, "{family}");
+    }
+}
+
 /// An adapter with magnitudes, and one with parts of the model for itself, end in the same answers
 /// merged.
 #[test]

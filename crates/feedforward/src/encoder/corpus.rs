@@ -239,7 +239,7 @@ pub(super) fn notes(
     match kind {
         ObjectiveKind::Labels => {
             let between =
-                separator.map_or(String::new(), |text| format!(", separated by `{text}`"));
+                separator.map_or(String::new(), |text| format!(", separated by “{text}”"));
             notes.push(Note::info(format!(
                 "{}{between}, {:.2} on average: {}",
                 plural(names.all.len(), "label"),

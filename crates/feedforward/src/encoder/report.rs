@@ -89,10 +89,9 @@ fn groups(part: &str, scores: &EncoderScores) -> Option<Classification> {
 fn text(task: &EncoderTask) -> TextData {
     let names = ["rows to train on", "rows of the validation part", "rows of the test part"];
     let rows = task.parts.each_ref().map(|part| words::count(part.rows() as u64));
-    let mut facts: Vec<Fact> =
-        names.into_iter().zip(rows).map(|(name, rows)| Fact::new(name, rows)).collect();
-    facts.extend(task.notes.iter().map(|note| Fact::new("finding", &note.message)));
-    TextData { facts, ..TextData::default() }
+    let facts = names.into_iter().zip(rows).map(|(name, rows)| Fact::new(name, rows)).collect();
+    let findings = task.notes.iter().map(|note| note.message.clone()).collect();
+    TextData { facts, findings, ..TextData::default() }
 }
 
 /// What a finished run is for.

@@ -178,7 +178,13 @@ fn text(page: &Page<'_>) -> Result<TextData> {
         Fact::new("hash of the tokens", corpus.data.train.hash()),
     ]);
     let (length_edges, length_counts) = lengths(corpus);
-    Ok(TextData { facts, length_edges, length_counts, example: example(page)? })
+    Ok(TextData {
+        facts,
+        length_edges,
+        length_counts,
+        example: example(page)?,
+        ..TextData::default()
+    })
 }
 
 /// How long documents are, in bins of equal ratios.
@@ -252,7 +258,7 @@ pub(crate) fn curves(
         }
         loss = loss.with(valid);
         loss.note =
-            "Train: the mean since the evaluation before; valid: on the same windows each time."
+            "Train: the mean since the evaluation before; valid: the same held-out texts each time."
                 .into();
     }
     let rate = Panel::new("Learning rate", "step", "").with(series("", &|r| r.lr));

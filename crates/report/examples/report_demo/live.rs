@@ -89,6 +89,7 @@ pub(crate) fn report() -> ReportData {
                 token(" lighthouse.", true),
                 token("<|end|>", true),
             ],
+            ..TextData::default()
         }),
         curves: Some(Curves {
             panels: vec![

@@ -92,6 +92,8 @@ pub struct Command {
 pub struct TextData {
     /// Counts of tokens, documents, drops and duplicates, and the tokenizer.
     pub facts: Vec<Fact>,
+    /// What else was found about the texts.
+    pub findings: Vec<String>,
     /// Bin edges of document lengths in tokens, one more than `length_counts`.
     #[serde(with = "exact")]
     pub length_edges: Vec<f64>,

@@ -15,12 +15,12 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     let total = sum(|l| l.parameters);
     let frozen = sum(|l| if l.frozen { l.parameters } else { 0 });
     let flop = sum(|l| l.flop);
-    let mut heads = vec![
-        ("layer", Align::Text),
-        ("kind", Align::Text),
-        ("shape", Align::Text),
-        ("parameters", Align::Number),
-    ];
+    let shaped = model.layers.iter().any(|layer| !layer.shape.is_empty());
+    let mut heads = vec![("layer", Align::Text), ("kind", Align::Text)];
+    if shaped {
+        heads.push(("shape", Align::Text));
+    }
+    heads.push(("parameters", Align::Number));
     if flop > 0 {
         heads.push(("FLOP a step", Align::Number));
     }
@@ -31,22 +31,28 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         let mut cells = vec![
             format!("<span class=\"name\">{}</span>", Clip(&layer.name, 100)),
             format!("{}{frozen}", Clip(&layer.kind, 80)),
-            format!("<code>{}</code>", Clip(&layer.shape, 60)),
-            match layer.parameters {
-                0 => "<span class=\"muted\">0</span>".into(),
-                n => format!(
-                    "<span class=\"meter\" style=\"--v:{width:.1}%\">{}</span>",
-                    number::count(n)
-                ),
-            },
         ];
+        if shaped {
+            cells.push(format!("<code>{}</code>", Clip(&layer.shape, 60)));
+        }
+        cells.push(match layer.parameters {
+            0 => "<span class=\"muted\">0</span>".into(),
+            n => format!(
+                "<span class=\"meter\" style=\"--v:{width:.1}%\">{}</span>",
+                number::count(n)
+            ),
+        });
         if flop > 0 {
             cells.push(number::prefixed(layer.flop as f64, ""));
         }
         table.row("", &cells);
     }
     if model.layers.len() > 1 {
-        let mut cells = vec!["total".into(), String::new(), String::new(), number::count(total)];
+        let mut cells = vec!["total".into(), String::new()];
+        if shaped {
+            cells.push(String::new());
+        }
+        cells.push(number::count(total));
         if flop > 0 {
             cells.push(number::prefixed(flop as f64, ""));
         }

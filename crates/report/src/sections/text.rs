@@ -8,12 +8,22 @@ use crate::{
 };
 
 const TOKENS: usize = 1500;
+const FINDINGS: usize = 50;
 
 pub(super) fn section(data: &ReportData) -> Option<Section> {
     let text = data.text.as_ref()?;
     let mut body = String::new();
     if !text.facts.is_empty() {
         body.push_str(&environment::facts(&text.facts));
+    }
+    if !text.findings.is_empty() {
+        body.push_str("<ul class=\"findings\">\n");
+        for finding in text.findings.iter().take(FINDINGS) {
+            put!(&mut body, "<li>{}</li>\n", Clip(finding, 400));
+        }
+        body.push_str("</ul>\n");
+        let shown = text.findings.len().min(FINDINGS);
+        body.push_str(&left_out(shown, text.findings.len(), "findings"));
     }
     let mut halves = String::new();
     if !text.length_counts.is_empty() {
