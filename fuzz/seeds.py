@@ -50,6 +50,7 @@ for path in sorted((repository / "crates/text/tests/fixtures/sentencepiece").glo
         seed("sentencepiece", path.name, path.read_bytes())
 for name in ("dense.tflite", "half.tflite", "image.tflite", "operations.tflite"):
     seed("tflite", name, (repository / "crates/interop/tests/tflite" / name).read_bytes())
+seed("bundle", "saved", (repository / "crates/interop/tests/tflite/saved/variables/variables.index").read_bytes())
 for name in ("dense_old.h5", "forms.hdf5", "forms_18.hdf5", "soft.hdf5", "rows.keras", "embedding.keras"):
     seed("keras", name, (repository / "crates/interop/tests/keras" / name).read_bytes())
 templates = json.loads((repository / "crates/text/src/chat/fixtures/templates.json").read_text())

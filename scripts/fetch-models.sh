@@ -5,7 +5,7 @@
 #     scripts/fetch-models.sh smollm2      # SmolLM2-135M-Instruct, GGUF (Apache-2.0), 93 MB
 #     scripts/fetch-models.sh minilm       # all-MiniLM-L6-v2, safetensors (Apache-2.0), 84 MB
 #     scripts/fetch-models.sh wordllama    # static embeddings of 256 (MIT), 19 MB
-#     scripts/fetch-models.sh onnx         # four ONNX models: texts, file types, speech, pages (Apache-2.0, MIT), 72 MB
+#     scripts/fetch-models.sh onnx         # five ONNX models: texts, file types, speech, pages, music (Apache-2.0, MIT), 73 MB
 #     scripts/fetch-models.sh templates    # chat templates and vocabularies of llama.cpp (MIT), with what
 #                                          # transformers writes by them (needs transformers)
 #
@@ -88,6 +88,14 @@ onnx() {
   mv -f "$from/rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx" "$to/rapidocr-cls.onnx"
   mv -f "$from/rapidocr/models/PP-OCRv6_det_small.onnx" "$to/rapidocr-det.onnx"
   mv -f "$from/rapidocr/models/PP-OCRv6_rec_small.onnx" "$to/rapidocr-rec.onnx"
+  local pitch=basic_pitch-0.4.0-py2.py3-none-any.whl
+  fetch basic-pitch 0.4.0 738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0 "$pitch"
+  unpack_wheel "$pitch"
+  local saved="$from/basic_pitch/saved_models/icassp_2022"
+  mv -f "$saved/nmp.onnx" "$to/basic-pitch.onnx"
+  mv -f "$saved/nmp.tflite" "$to/basic-pitch.tflite"
+  rm -rf "$to/basic-pitch"
+  mv -f "$saved/nmp" "$to/basic-pitch"
   echo "$to"
 }
 

@@ -77,6 +77,9 @@ CASES = {
         "rapidocr-det.onnx",
         lambda: [RNG.uniform(-1, 1, (1, 3, 160, 320)).astype(np.float32)],
     ),
+    # Two seconds at 22 kHz. One network in three formats: all are held to the same outputs.
+    "basic-pitch": ("basic-pitch.onnx", lambda: [sound(43_844).reshape(1, -1, 1)]),
+    "basic-pitch-lite": ("basic-pitch.tflite", lambda: [sound(43_844).reshape(1, -1, 1)]),
 }
 
 
@@ -97,6 +100,18 @@ def peer(model: Path, inputs: list[np.ndarray], threads: int) -> tuple[list[np.n
     return outputs, 1000 * min(times), names
 
 
+def saved_model(folder: Path, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> str:
+    """How far the outputs of TensorFlow's own format are from the expected ones."""
+    try:
+        import tensorflow
+    except ImportError:
+        return "no TensorFlow"
+    run = tensorflow.saved_model.load(str(folder)).signatures["serving_default"]
+    found = run(**{next(iter(run.structured_input_signature[1])): tensorflow.constant(inputs[0])})
+    found = [found[name].numpy() for name in ("onset", "note", "contour")]
+    return f"{max(np.abs(a - b).max() for a, b in zip(found, outputs, strict=True)):.1e}"
+
+
 def main() -> None:
     folder, program = Path(sys.argv[1]), sys.argv[2]
     wanted = sys.argv[3:] or list(CASES)
@@ -109,7 +124,7 @@ def main() -> None:
             print(f"{case:<18} skipped: {model} is not there; scripts/fetch-models.sh onnx fetches it")
             continue
         inputs = make()
-        outputs, theirs, names = peer(model, inputs, threads)
+        outputs, theirs, names = peer(model.with_suffix(".onnx"), inputs, threads)
         data = folder / "cases" / case
         data.mkdir(parents=True, exist_ok=True)
         (data / "model").write_text(name)
@@ -123,6 +138,8 @@ def main() -> None:
             continue
         ours, difference = map(float, run.stdout.split()[:2])
         print(f"{case:<18} {ours:>9.3f} {theirs:>9.3f} {ours / theirs:>6.2f}  {difference:.1e}", flush=True)
+        if (saved := model.with_suffix("")).is_dir() and model.suffix == ".onnx":
+            print(f"{case:<18} {'':>26}  {saved_model(saved, inputs, outputs)} (its SavedModel in TensorFlow)")
 
 
 if __name__ == "__main__":

@@ -103,3 +103,18 @@ def operations(given):
 case("operations", operations, {"a": numbers(3, 12), "b": numbers(3, 12)})
 (folder / "cases.json").write_text(json.dumps(cases) + "\n")
 print(f"{len(cases)} models, {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")
+
+# Variables of a SavedModel: index and data alone.
+kept = tf.Module()
+kept.steps = tf.Variable(7, dtype=tf.int64)
+kept.layers = [tf.Variable(numbers(3, 4)), tf.Variable(numbers(4).astype("float16")), tf.Variable([True, False])]
+tf.saved_model.save(kept, str(folder / "saved"))
+for path in sorted((folder / "saved").rglob("*"), reverse=True):
+    if path.is_file() and path.parent.name != "variables":
+        path.unlink()
+    elif path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+expected = {"steps": [[], [7]]}
+for i, variable in enumerate(kept.layers):
+    expected[f"layers/{i}"] = [list(variable.shape), np.asarray(variable, "float64").ravel().tolist()]
+(folder / "saved.json").write_text(json.dumps(expected) + "\n")

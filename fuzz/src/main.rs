@@ -49,6 +49,7 @@ static TARGETS: &[Target] = &[
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },
     Target { name: "onnx", extension: "onnx", read: read_onnx },
+    Target { name: "bundle", extension: "index", read: read_bundle },
     Target { name: "tflite", extension: "tflite", read: read_tflite },
     Target { name: "keras", extension: "keras", read: read_keras },
     Target { name: "template", extension: "jinja", read: render_template },
@@ -122,6 +123,11 @@ fn read_onnx(_: &Path, bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
     let _ = (model.summary(), Network::of(&model));
     evaluate(model);
+}
+
+/// Weights of TensorFlow; the data beside the index is missing.
+fn read_bundle(path: &Path, _: &[u8]) {
+    let _ = ff_interop::Foreign::open(path);
 }
 
 fn read_tflite(_: &Path, bytes: &[u8]) {

@@ -110,13 +110,14 @@ def export(
 ) -> dict[str, Any]:
     """Writes a model as a file of another tool, and checks what was written.
 
-    `to` is `"onnx"` or `"keras"` for tables, with the preprocessing inside, and `"gguf"` or
+    `to` is `"onnx"`, `"keras"` or `"tflite"` for tables, with the preprocessing inside, and `"gguf"` or
     `"huggingface"` for language models; by default what the ending of `out` says. `dtype` is
     `"f32"`, `"f16"` or `"bf16"` for language models, and for GGUF also a quantised type such as
     `"q8_0"` or `"q4_k_m"`. The result says what was compared and by how much it differs.
     """
     ending = os.path.splitext(os.fspath(out))[1].lower().lstrip(".")
-    kind = to or {"onnx": "onnx", "keras": "keras", "gguf": "gguf", "": "huggingface"}.get(ending)
+    kinds = {name: name for name in ("onnx", "keras", "tflite", "gguf")}
+    kind = to or {**kinds, "": "huggingface"}.get(ending)
     if kind is None:
         raise UsageError(f"{os.fspath(out)}: name the format with to=")
     path = os.fspath(model.best if isinstance(model, Search) else model)

@@ -85,12 +85,13 @@ def test_models_of_tables_become_files_of_other_tools(tmp_path):
     assert found["check"]["difference"] < 1e-5
     assert feedforward.export(run, tmp_path / "m.keras")["check"]["rows"] > 0
     assert (tmp_path / "m.keras").stat().st_size > 1000
+    assert run.export(tmp_path / "m.tflite")["check"]["difference"] < 1e-5
     with pytest.raises(feedforward.UsageError, match="there already"):
         run.export(tmp_path / "m.onnx")
     with pytest.raises(feedforward.UsageError, match="to="):
         run.export(tmp_path / "m.xyz")
     with pytest.raises(feedforward.UsageError, match="expected onnx"):
-        run.export(tmp_path / "m.xyz", to="tflite")
+        run.export(tmp_path / "m.xyz", to="coreml")
     with pytest.raises(feedforward.UsageError, match="dtype"):
         run.export(tmp_path / "n.onnx", dtype="f16")
     taken = feedforward.import_model(tmp_path / "m.onnx", tmp_path / "taken")

@@ -3,7 +3,8 @@
 //! difference.
 #![allow(missing_docs, clippy::print_stdout)]
 
-use ff_interop::onnx::{Error, Model, Session, Tensor};
+use ff_interop::onnx::{Error, Session, Tensor};
+use ff_interop::open_graph;
 use ff_tensor::{Device, DeviceOptions};
 use std::fs;
 use std::path::Path;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 
 fn measure(folder: &Path, threads: usize) -> Result<(Duration, f64), Error> {
     let name = fs::read_to_string(folder.join("model")).unwrap_or_default();
-    let model = Model::open(&folder.join("../..").join(name.trim()))?;
+    let model = open_graph(&folder.join("../..").join(name.trim()))?;
     let options = DeviceOptions { threads, ..DeviceOptions::default() };
     let device = Device::open(options).map_err(|e| Error::Input(e.to_string()))?;
     let session = Session::on(model, &device)?;

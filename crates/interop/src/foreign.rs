@@ -46,17 +46,20 @@ static FORMATS: &[(&[&str], Reader)] = &[
 ];
 
 impl Foreign {
-    /// Reads a model by the ending of its name.
+    /// Reads a model by the ending of its name, or the variables in a SavedModel's folder.
     ///
     /// # Errors
     /// The format is not known or not part of this build; the file is damaged, or holds what is not
     /// read, by name.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(index) = crate::bundle::index_of(path) {
+            return Ok(Self::Weights(crate::bundle::weights(&index)?));
+        }
         let Some(read) = reader(path) else {
             let endings = FORMATS.iter().flat_map(|(endings, _)| endings.iter());
             let endings: Vec<String> = endings.map(|ending| format!(".{ending}")).collect();
             return Err(Error::Unsupported(format!(
-                "{}: models are read from files that end in {}",
+                "{}: models are read from files that end in {}, and weights from folders of SavedModel and .index files",
                 path.display(),
                 endings.join(", ")
             )));

@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod foreign;
 #[cfg(feature = "keras")]
 pub mod keras;

@@ -2,7 +2,8 @@
 //! `scripts/fetch-models.sh onnx` fetches them, `scripts/onnx_models.py` stores inputs and outputs.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use ff_interop::onnx::{Model, Session, Tensor};
+use ff_interop::onnx::{Session, Tensor};
+use ff_interop::{Foreign, open_graph};
 use std::fs;
 use std::path::Path;
 
@@ -22,7 +23,7 @@ fn published_models_compute_what_onnx_runtime_does() {
     for case in cases {
         let case = case.unwrap().path();
         let name = fs::read_to_string(case.join("model")).unwrap();
-        let session = Session::new(Model::open(&folder.join(name.trim())).unwrap()).unwrap();
+        let session = Session::new(open_graph(&folder.join(name.trim())).unwrap()).unwrap();
         let tensor = |kind: &str, i: usize| {
             let bytes = fs::read(case.join(format!("{kind}_{i}.pb"))).unwrap();
             Tensor::from_bytes(&bytes).unwrap()
@@ -43,4 +44,18 @@ fn published_models_compute_what_onnx_runtime_does() {
             assert!(off <= MOST, "{}: {output} differs by {off:e}", case.display());
         }
     }
+}
+
+#[test]
+fn a_published_saved_model_has_its_weights() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/onnx/basic-pitch");
+    if !folder.is_dir() {
+        eprintln!("skipped: {} is not there; run scripts/fetch-models.sh onnx", folder.display());
+        return;
+    }
+    let Foreign::Weights(weights) = Foreign::open(&folder).unwrap() else { panic!("no weights") };
+    let count: usize = weights.iter().map(|(_, tensor)| tensor.data().len()).sum();
+    assert_eq!(count, 50_441);
+    let finite = |tensor: &Tensor| tensor.data().floats().unwrap().iter().all(|x| x.is_finite());
+    assert!(weights.iter().all(|(_, tensor)| finite(tensor)));
 }

@@ -20,6 +20,9 @@ pub(crate) enum To {
     /// One file, the model of a table with its preprocessing, for ONNX Runtime and others
     #[cfg(feature = "onnx")]
     Onnx,
+    /// One file, the model of a table on float32, for TensorFlow Lite
+    #[cfg(feature = "onnx")]
+    Tflite,
     /// One file, the model of a table with its preprocessing, for Keras 3
     #[cfg(feature = "keras")]
     Keras,
@@ -43,8 +46,8 @@ pub(crate) struct Export {
     /// The format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: To,
-    /// The folder or the file, which must not exist; for ONNX and Keras RUN.onnx and RUN.keras by
-    /// default
+    /// The folder or the file, which must not exist; for models of tables RUN.onnx, RUN.keras or
+    /// RUN.tflite by default
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
           required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
     pub(crate) out: Option<PathBuf>,

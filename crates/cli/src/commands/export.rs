@@ -16,6 +16,8 @@ pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, F
         To::Huggingface | To::Gguf => language::run(arguments, &device, terminal),
         #[cfg(feature = "onnx")]
         To::Onnx => onnx::run(arguments, "onnx", feedforward::export_onnx, &device, terminal),
+        #[cfg(feature = "onnx")]
+        To::Tflite => onnx::run(arguments, "tflite", feedforward::export_tflite, &device, terminal),
         #[cfg(feature = "keras")]
         To::Keras => onnx::run(arguments, "keras", feedforward::export_keras, &device, terminal),
     }

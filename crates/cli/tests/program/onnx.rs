@@ -211,6 +211,25 @@ fn an_imported_network_is_trained_on() {
 }
 
 #[test]
+fn an_exported_model_of_tensorflow_lite_is_checked() {
+    let folder = Folder::new("tflite-out");
+    folder.write("data.csv", &rows(300));
+    let train = "train data.csv --target price --out run --quiet --set train.epochs=3 --threads 1";
+    folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
+    let refused = folder.run(&["export", "run", "--to", "tflite"]);
+    refused.fails(2, &["column `day` is a date", "--set data.columns.day=drop", "--to onnx"]);
+    let again = ["--set", "data.columns.day=drop", "--out", "plain"];
+    let train = train.replace("--out run", "");
+    folder.run(&[&train.split_whitespace().collect::<Vec<_>>()[..], &again].concat()).ok();
+    let ran = folder.run(&["export", "plain", "--to", "tflite"]).ok().stdout;
+    assert!(ran.contains("plain.tflite") && ran.contains("colour: int32"), "{ran}");
+    // Positions of categories, and truth values as numbers.
+    folder.write("new.csv", "size,colour,member\n3.5,0,1\n9.5,-1,0\n,99,\n");
+    folder.run(&["predict", "plain.tflite", "--data", "new.csv", "--out", "a.csv"]).ok();
+    assert_eq!(column(&folder, "a.csv", "prediction").len(), 3);
+}
+
+#[test]
 fn models_of_tensorflow_lite_are_taken() {
     let folder = Folder::new("tflite");
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/tests/tflite");

@@ -1,14 +1,17 @@
-//! TensorFlow Lite: the first graph of a `.tflite` file becomes an ONNX graph; nothing is executed.
+//! TensorFlow Lite: the first graph of a `.tflite` file becomes an ONNX graph, and a graph such a
+//! file; nothing is executed.
 //!
 //! Source: the schema of the format,
 //! <https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs>.
 
+mod export;
 mod flat;
 mod net;
 mod operators;
 mod windows;
 
 use crate::onnx::{self, DType, Error, Result};
+pub use export::export;
 use flat::{Checked, Table};
 use net::{Net, Quantised, Tensor};
 use std::collections::HashMap;

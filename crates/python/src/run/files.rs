@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Writes a model as `onnx`, `keras`, `gguf` or `huggingface`, and checks what was written; the
+/// Writes a model as `onnx`, `keras`, `tflite`, `gguf` or `huggingface`, and checks what was written; the
 /// check as JSON.
 #[pyfunction]
 #[pyo3(signature = (model, to, out, *, dtype=None, threads=0))]
@@ -29,11 +29,11 @@ pub(crate) fn export(
         }
         let device = Device::open(device(threads))?;
         match to {
-            "onnx" | "keras" => table(&model, to, &out, dtype, &device),
+            "onnx" | "keras" | "tflite" => table(&model, to, &out, dtype, &device),
             "gguf" => language(&model, ExportFormat::Gguf, &out, dtype, &device),
             "huggingface" => language(&model, ExportFormat::HuggingFace, &out, dtype, &device),
             _ => {
-                let expected = "expected onnx, keras, gguf or huggingface";
+                let expected = "expected onnx, keras, tflite, gguf or huggingface";
                 Err(Error::usage(format!("to=\"{to}\": {expected}")))
             }
         }
@@ -68,7 +68,11 @@ fn table(
     if dtype.is_some() {
         return Err(Error::usage("dtype= is for language models; files of tables hold f32"));
     }
-    let export = if to == "onnx" { feedforward::export_onnx } else { feedforward::export_keras };
+    let export = match to {
+        "onnx" => feedforward::export_onnx,
+        "keras" => feedforward::export_keras,
+        _ => feedforward::export_tflite,
+    };
     Ok(json!({ "out": out, "check": export(model, out, device)? }))
 }
 

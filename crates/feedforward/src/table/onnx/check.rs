@@ -11,13 +11,24 @@ const ROWS: usize = 64;
 /// The most rows.
 const MOST: usize = 4096;
 
-/// The number of rows that were compared, and the largest difference of a probability, or of a
+/// Compares a model with its graph, which takes `single` precision or doubles and texts: the number
+/// of rows that were compared, and the largest difference of a probability, or of a
 /// number in units of the target's standard deviation (of its logarithm's where that is learned).
-pub(super) fn compare(model: &mut TableModel, session: &Session) -> Result<(usize, f64)> {
+pub(super) fn compare(
+    model: &mut TableModel,
+    session: &Session,
+    single: bool,
+) -> Result<(usize, f64)> {
     let table = made_up(model);
+    let table = if single { rounded(&table) } else { table };
     // In the order of the columns, whatever a format made of their names.
     let ports = session.model().inputs();
-    let inputs = inputs_of(model.transforms(), &table)?.into_iter().zip(&ports);
+    let inputs = if single {
+        super::columns::single::tensors(model.transforms(), &table)?
+    } else {
+        inputs_of(model.transforms(), &table)?
+    };
+    let inputs = inputs.into_iter().zip(&ports);
     let inputs = inputs.map(|((_, tensor), port)| (port.name.clone(), tensor)).collect();
     let outputs = session.run(inputs)?;
     let found = |name: &str| {
@@ -60,6 +71,17 @@ pub(super) fn compare(model: &mut TableModel, session: &Session) -> Result<(usiz
     let worst =
         pairs.fold(0.0, |worst: f64, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) });
     Ok((table.rows(), worst))
+}
+
+/// The same rows with numbers that single precision has.
+fn rounded(table: &Table) -> Table {
+    let columns = table.columns().iter().map(|column| {
+        let Values::Number(_) = column.values else { return column.clone() };
+        let number = |row| column.values.number(row).map_or(f64::NAN, |x| f64::from(x as f32));
+        let values: Vec<f64> = (0..table.rows()).map(number).collect();
+        Column::new(column.name.clone(), values.into())
+    });
+    Table::new(columns.collect()).unwrap_or_default()
 }
 
 /// Whether the two likeliest classes are equally likely, or the threshold is hit.

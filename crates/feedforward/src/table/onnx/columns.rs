@@ -1,5 +1,7 @@
 //! The transforms as nodes: gaps filled, numbers scaled, categories and dates as numbers.
 
+pub(super) mod single;
+
 use super::{attribute, constant};
 use crate::error::Result;
 use ff_interop::onnx::{DType, GraphBuilder, Tensor};

@@ -9,7 +9,7 @@ use super::model::TableModel;
 use super::predict::find_model;
 use crate::error::{Error, Result};
 use ff_formats::write_atomic;
-use ff_interop::onnx::{DType, GraphBuilder, Model, Session, Tensor};
+use ff_interop::onnx::{DType, Data, GraphBuilder, Model, Session, Tensor};
 use ff_nn::Precision;
 use ff_table::Encoder;
 use ff_tensor::Device;
@@ -63,7 +63,7 @@ pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport
         ));
     }
     let session = Session::new(Model::from_bytes(&bytes)?)?;
-    let (rows, difference) = check::compare(&mut model, &session)?;
+    let (rows, difference) = check::compare(&mut model, &session, false)?;
     written(out, &bytes, &graph, rows, difference)
 }
 
@@ -79,19 +79,44 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
     let graph = to_onnx(&model)?;
     let file = model.file();
     let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
-    let notes = serde_json::json!({
+    let bytes = ff_interop::keras::export(&graph, &[output], &notes(&model))?;
+    let graph = ff_interop::keras::Model::from_bytes(bytes.clone())?.to_onnx()?;
+    let session = Session::new(graph.clone())?;
+    let (rows, difference) = check::compare(&mut model, &session, false)?;
+    written(out, &bytes, &graph, rows, difference)
+}
+
+/// Writes the model of a run for TensorFlow Lite, which has neither doubles nor texts: inputs are
+/// `float32`, or the `int32` positions of categories; the output is `probabilities` or `prediction`.
+/// The metadata `feedforward` says what each input takes. The file is read again, evaluated, and
+/// compared, as [`export_onnx`] does.
+///
+/// # Errors
+/// As [`export_onnx`]; a column or a node has no counterpart, by name.
+pub fn export_tflite(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    let mut model = open(run, device)?;
+    let graph = to_single(&model)?;
+    let file = model.file();
+    let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
+    let mut notes = notes(&model);
+    notes["columns"] = columns::single::about(model.transforms());
+    let bytes = ff_interop::tflite::export(&graph, &[output], &notes.to_string())?;
+    let session = Session::new(ff_interop::tflite::from_bytes(&bytes)?)?;
+    let (rows, difference) = check::compare(&mut model, &session, true)?;
+    written(out, &bytes, session.model(), rows, difference)
+}
+
+/// What a file says of its outputs.
+fn notes(model: &TableModel) -> serde_json::Value {
+    let file = model.file();
+    serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "target": file.target,
         "task": file.task.to_string(),
         "classes": file.classes,
         "positive": file.positive,
         "threshold": file.threshold,
-    });
-    let bytes = ff_interop::keras::export(&graph, &[output], &notes)?;
-    let graph = ff_interop::keras::Model::from_bytes(bytes.clone())?.to_onnx()?;
-    let session = Session::new(graph.clone())?;
-    let (rows, difference) = check::compare(&mut model, &session)?;
-    written(out, &bytes, &graph, rows, difference)
+    })
 }
 
 /// The model of a table's run.
@@ -159,7 +184,7 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
         let features = columns::encode(&mut graph, network.transforms(), &inputs)?;
         let outputs = network::outputs(&mut graph, network, &features)?;
         all.push(if file.classes.is_empty() {
-            number(&mut graph, network, &outputs)?
+            number(&mut graph, network, &outputs, DType::F64)?
         } else {
             outputs
         });
@@ -178,6 +203,36 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     graph.metadata("feedforward.target", file.target.as_str());
     graph.metadata("feedforward.task", file.task.to_string());
     graph.metadata(TRANSFORMS, model.transforms().to_json());
+    Ok(graph.build())
+}
+
+/// The same in single precision: see [`export_tflite`].
+fn to_single(model: &TableModel) -> Result<Model> {
+    refuse(model)?;
+    let file = model.file();
+    let mut graph = GraphBuilder::new("feedforward");
+    let inputs = columns::single::inputs(&mut graph, model.transforms())?;
+    let mut all = Vec::new();
+    for network in model.each_network() {
+        let features = columns::single::encode(&mut graph, network.transforms(), &inputs)?;
+        let outputs = network::outputs(&mut graph, network, &features)?;
+        all.push(if file.classes.is_empty() {
+            number(&mut graph, network, &outputs, DType::F32)?
+        } else {
+            outputs
+        });
+    }
+    let names: Vec<&str> = all.iter().map(String::as_str).collect();
+    let outputs = match names[..] {
+        [one] => one.to_owned(),
+        _ => graph.node("Mean", "networks/mean", &names),
+    };
+    let (name, width) = match file.classes.len() {
+        0 => ("prediction", 1),
+        n => ("probabilities", n),
+    };
+    let y = graph.node("Identity", name, &[&outputs]);
+    graph.output(&y, DType::F32, &[None, Some(width)]);
     Ok(graph.build())
 }
 
@@ -261,23 +316,32 @@ fn whole_number(class: &str) -> Option<i64> {
     class.parse().ok().filter(|x: &i64| x.to_string() == class)
 }
 
-/// Standardised numbers `[N, 1]` in the target's unit.
-fn number(graph: &mut GraphBuilder, model: &TableModel, y: &str) -> Result<String> {
+/// Standardised numbers `[N, 1]` in the target's unit, of a type.
+fn number(graph: &mut GraphBuilder, model: &TableModel, y: &str, dtype: DType) -> Result<String> {
     let target = &model.transforms().target;
-    let double = attribute::int("to", i64::from(DType::F64.code()));
-    let y = graph.node_with("Cast", "target/standardised", &[y], &[double]);
-    let std = constant(graph, "target/std", &[], vec![target.std])?;
-    let mean = constant(graph, "target/mean", &[], vec![target.mean])?;
+    let value = |graph: &mut GraphBuilder, name: &str, x: f64| {
+        let data = if dtype == DType::F64 { vec![x].into() } else { Data::F32(vec![x as f32]) };
+        constant(graph, name, &[], data)
+    };
+    let y = match dtype {
+        DType::F64 => {
+            let double = attribute::int("to", i64::from(DType::F64.code()));
+            graph.node_with("Cast", "target/standardised", &[y], &[double])
+        }
+        _ => y.to_owned(),
+    };
+    let std = value(graph, "target/std", target.std)?;
+    let mean = value(graph, "target/mean", target.mean)?;
     let y = graph.node("Mul", "target/scaled", &[&y, &std]);
     let mut y = graph.node("Add", "target/value", &[&y, &mean]);
     if target.log {
         let exp = graph.node("Exp", "target/exp", &[&y]);
-        let one = constant(graph, "target/one", &[], vec![1.0f64])?;
+        let one = value(graph, "target/one", 1.0)?;
         y = graph.node("Sub", "target/from_log", &[&exp, &one]);
     }
     if let Some([low, high]) = target.range {
-        let low = constant(graph, "target/low", &[], vec![low])?;
-        let high = constant(graph, "target/high", &[], vec![high])?;
+        let low = value(graph, "target/low", low)?;
+        let high = value(graph, "target/high", high)?;
         let above = graph.node("Max", "target/above_low", &[&y, &low]);
         y = graph.node("Min", "target/clamped", &[&above, &high]);
     }

@@ -5,7 +5,9 @@
 //! compared: a test that passed there and no longer does is an error; `UPDATE=1` writes it anew.
 #![allow(missing_docs, clippy::print_stdout)]
 
-use ff_interop::onnx::{DType, Error, Model, Session, Tensor};
+mod compare;
+
+use ff_interop::onnx::{Error, Model, Session};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -84,56 +86,10 @@ fn run(folder: &Path) -> Verdict {
 /// What differs from the expected outputs.
 fn evaluate(folder: &Path) -> Result<Option<String>, Error> {
     let session = Session::new(Model::open(&folder.join("model.onnx"))?)?;
-    let tensor = |kind: &str, i: usize| -> Result<Option<Tensor>, Error> {
-        match fs::read(folder.join(format!("{kind}_{i}.pb"))) {
-            Ok(bytes) => Tensor::from_bytes(&bytes).map(Some),
-            Err(_) => Ok(None),
-        }
-    };
-    let graph = session.model().proto().graph.clone().unwrap_or_default();
-    let mut inputs = Vec::new();
-    for (i, port) in graph.input.iter().enumerate() {
-        if let Some(tensor) = tensor("input", i)? {
-            inputs.push((port.name.clone(), tensor));
-        }
-    }
-    let tolerance = fs::read_to_string(folder.join("tolerance")).unwrap_or_default();
-    let mut tolerance = tolerance.split_whitespace().map_while(|text| text.parse::<f64>().ok());
-    let (relative, absolute) = (tolerance.next().unwrap_or(1e-3), tolerance.next().unwrap_or(1e-7));
-    let outputs = session.run(inputs)?;
-    for (i, (name, found)) in outputs.iter().enumerate() {
-        let Some(expected) = tensor("output", i)? else { continue };
-        if found.dtype() != expected.dtype() || found.dims() != expected.dims() {
-            return Ok(Some(format!(
-                "{name} is {} {:?}, not {} {:?}",
-                found.dtype().name(),
-                found.dims(),
-                expected.dtype().name(),
-                expected.dims()
-            )));
-        }
-        let (Some(a), Some(b)) = (found.data().floats(), expected.data().floats()) else {
-            if found.data() != expected.data() {
-                return Ok(Some(format!(
-                    "{name} differs: {:?}, not {:?}",
-                    found.data(),
-                    expected.data()
-                )));
-            }
-            continue;
-        };
-        // Two units in the last place: the expected values of short floats were rounded at each
-        // step.
-        let relative = match found.dtype() {
-            DType::F16 => relative.max(f64::powi(2.0, -9)),
-            DType::BF16 => relative.max(f64::powi(2.0, -6)),
-            _ => relative,
-        };
-        let close = |(a, b): (&f64, &f64)| {
-            a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= absolute + relative * b.abs()
-        };
-        if let Some(at) = a.iter().zip(&b).position(|pair| !close(pair)) {
-            return Ok(Some(format!("{name}[{at}] is {}, not {}", a[at], b[at])));
+    let inputs = compare::inputs(folder, session.model())?;
+    for (i, (name, found)) in session.run(inputs)?.iter().enumerate() {
+        if let Some(difference) = compare::difference(folder, i, name, found)? {
+            return Ok(Some(difference));
         }
     }
     Ok(None)
