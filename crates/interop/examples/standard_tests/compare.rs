@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// A stored input or output.
-pub fn tensor(folder: &Path, kind: &str, i: usize) -> Result<Option<Tensor>, Error> {
+pub(crate) fn tensor(folder: &Path, kind: &str, i: usize) -> Result<Option<Tensor>, Error> {
     match fs::read(folder.join(format!("{kind}_{i}.pb"))) {
         Ok(bytes) => Tensor::from_bytes(&bytes).map(Some),
         Err(_) => Ok(None),
@@ -13,7 +13,7 @@ pub fn tensor(folder: &Path, kind: &str, i: usize) -> Result<Option<Tensor>, Err
 }
 
 /// The inputs by name.
-pub fn inputs(folder: &Path, model: &Model) -> Result<Vec<(String, Tensor)>, Error> {
+pub(crate) fn inputs(folder: &Path, model: &Model) -> Result<Vec<(String, Tensor)>, Error> {
     let graph = model.proto().graph.clone().unwrap_or_default();
     let mut inputs = Vec::new();
     for (i, port) in graph.input.iter().enumerate() {
@@ -25,7 +25,7 @@ pub fn inputs(folder: &Path, model: &Model) -> Result<Vec<(String, Tensor)>, Err
 }
 
 /// How an output differs from what is expected.
-pub fn difference(
+pub(crate) fn difference(
     folder: &Path,
     i: usize,
     name: &str,
