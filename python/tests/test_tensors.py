@@ -1,5 +1,6 @@
 """Files of tensors: safetensors both ways, and state dicts of PyTorch."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,18 @@ def test_a_state_dict_of_pytorch_is_read_without_it():
     assert found["model.scalar"].shape == ()
     assert found["model.empty"].shape == (0, 3)
     assert feedforward.inspect(FILES / "state.pt")["values"] == 26
+
+
+def test_a_module_of_pytorch_predicts_without_it(tmp_path):
+    models = FILES.parents[2] / "interop" / "tests" / "torch"
+    case = json.loads((models / "cases.json").read_text())[0]
+    table = {name: column for name, column in zip("abcd", np.transpose(case["input"]), strict=True)}
+    out = tmp_path / "predicted.csv"
+    done = feedforward.predict(models / case["file"], table, out=out)
+    assert done["columns"] == ["output_0", "output_1", "output_2"]
+    found = np.loadtxt(out, delimiter=",", skiprows=1)[:, 4:]
+    np.testing.assert_allclose(found, case["output"], rtol=1e-5, atol=1e-5)
+    assert feedforward.inspect(models / case["file"])["about"].startswith("a module of PyTorch")
 
 
 def test_what_would_run_code_is_refused(tmp_path, monkeypatch):

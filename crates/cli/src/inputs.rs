@@ -163,12 +163,6 @@ pub(crate) fn is_graph(path: &Path) -> bool {
     is_file_of(path, &["onnx", "tflite"])
 }
 
-/// Whether a path names a model of another program.
-#[cfg(feature = "onnx")]
-pub(crate) fn is_foreign(path: &Path) -> bool {
-    !path.is_dir() && feedforward::interop::Foreign::reads(path)
-}
-
 /// Whether a path names a model of Keras.
 #[cfg(feature = "keras")]
 pub(crate) fn is_keras(path: &Path) -> bool {

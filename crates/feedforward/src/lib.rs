@@ -69,7 +69,7 @@ pub use table::{
     resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
-pub use table::{Imported, OnnxExport, export_onnx, export_tflite, import, predict_foreign};
+pub use table::{Imported, OnnxExport, export_onnx, export_tflite, import};
 pub use tasks::{
     TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
     stated_command,

@@ -69,9 +69,5 @@ fn predict(
             ));
         }
     }
-    #[cfg(feature = "onnx")]
-    if crate::inputs::is_foreign(model) {
-        return feedforward::predict_foreign(model, options, progress);
-    }
     feedforward::predict(model, options, progress)
 }

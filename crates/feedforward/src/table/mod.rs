@@ -42,7 +42,7 @@ pub use model::{Intervals, ModelFile, Predictions, TableModel};
 #[cfg(feature = "keras")]
 pub use onnx::export_keras;
 #[cfg(feature = "onnx")]
-pub use onnx::{OnnxExport, export_onnx, export_tflite, predict_foreign, to_onnx};
+pub use onnx::{OnnxExport, export_onnx, export_tflite, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;

@@ -64,7 +64,8 @@ pub struct PredictSummary {
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
 /// `probability_<class>` each, `spread`, and `lower` and `upper` or `set` where asked for, rows in
 /// their order. JSONL and Parquet keep numbers, integers and truth values typed, which takes a
-/// first pass over a text table.
+/// first pass over a text table. `run` may be a file of another program (`.onnx`, `.keras`,
+/// `.tflite`, `.pt`), whose outputs have their own names.
 ///
 /// # Errors
 /// No model, a column that is missing or of another kind, an output file that exists or cannot be
@@ -74,6 +75,10 @@ pub fn predict(
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
+    #[cfg(feature = "onnx")]
+    if !run.is_dir() && ff_interop::Foreign::reads(run) {
+        return super::onnx::predict_foreign(run, options, watcher);
+    }
     let (folder, threads) = find_model(run)?;
     let mut recipe = Recipe::default();
     recipe.train.threads = threads;

@@ -16,7 +16,7 @@ use ff_tensor::Device;
 use serde::Serialize;
 use std::path::Path;
 
-pub use predict::predict_foreign;
+pub(super) use predict::predict_foreign;
 
 /// The key of the transforms in the metadata: how this program turns a table into the inputs.
 const TRANSFORMS: &str = "feedforward.transforms";

@@ -24,7 +24,7 @@ const BLOCK: usize = 8192;
 /// # Errors
 /// The model uses what is not evaluated, named with its node or layer; it has no layers; a column is
 /// missing or of another kind; an output is no column; the file exists. No output is left behind.
-pub fn predict_foreign(
+pub(in crate::table) fn predict_foreign(
     path: &Path,
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
