@@ -6,7 +6,7 @@ pub use crate::decoder::{
 };
 pub use crate::encoder::{
     Encoder, EncoderBatch, EncoderConfig, EncoderDropout, EncoderFamily, EncoderHead,
-    EncoderOutputs, EncoderProblem,
+    EncoderHeadLayers, EncoderLayerNames, EncoderOutputs, EncoderProblem,
 };
 pub use crate::mlp::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
 pub use crate::seq2seq::{DecoderCache, Marian, MarianConfig, TranslationBatch};

@@ -137,7 +137,7 @@ mod onnx {
             }
         }
         terminal.line(format!(
-            "evaluated on {} made-up rows, with gaps and unseen values: differs from the model by at most {:.1e}",
+            "evaluated on {} made-up rows, with gaps or padding: differs from the model by at most {:.1e}",
             exported.rows, exported.difference
         ))?;
         Ok(ExitCode::SUCCESS)

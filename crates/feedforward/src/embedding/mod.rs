@@ -5,6 +5,8 @@ mod describe;
 mod embed;
 mod model;
 mod modules;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod reader;
 mod search;
 mod static_table;
@@ -18,6 +20,8 @@ pub use model::{EmbedOptions, Embedded, Embedder};
 pub(crate) use model::{is_encoder, normalize, static_folder};
 pub use modules::Pooling;
 pub(crate) use modules::{Modules, write_modules};
+#[cfg(feature = "onnx")]
+pub use onnx::export_encoder_onnx;
 pub(crate) use reader::TextReader;
 pub use search::{Hit, Pair, Pairs, VectorIndex};
 pub(crate) use static_table::StaticTable;

@@ -41,6 +41,8 @@ pub use import::{Imported, import};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
 #[cfg(feature = "keras")]
 pub use onnx::export_keras;
+#[cfg(all(feature = "language", feature = "onnx"))]
+pub(crate) use onnx::network::element_wise as element_wise_node;
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxExport, export_onnx, export_tflite, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};

@@ -212,3 +212,32 @@ fn configs_that_are_not_right_are_named() {
     assert_eq!(roberta.family.name, "roberta");
     assert_eq!(roberta.positions(&[9, 8, 1, 7, 1]), [2, 3, 1, 4, 1]);
 }
+
+/// Exports compare themselves with the model, padding included.
+#[cfg(feature = "onnx")]
+#[test]
+fn encoders_become_graphs() {
+    use feedforward::embedding::export_encoder_onnx;
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "bert_masked",
+        "bert_regression",
+        "bert_sequence",
+        "bert_vectors",
+        "distilbert_masked",
+        "distilbert_sequence",
+        "roberta_masked",
+        "roberta_sequence",
+        "roberta_tokens",
+    ] {
+        let out = folder.path().join(format!("{name}.onnx"));
+        let found = export_encoder_onnx(&fixture(name), &out, &Device::default()).unwrap();
+        assert!(found.difference < 1e-6 && found.rows == 4, "{name}: {found:?}");
+        let kinds = if name.starts_with("distilbert") { 2 } else { 3 };
+        assert_eq!(found.inputs.len(), kinds, "{name}");
+    }
+    let out = folder.path().join("modern.onnx");
+    let refused = export_encoder_onnx(&fixture("modernbert_vectors"), &out, &Device::default());
+    assert!(refused.unwrap_err().to_string().contains("modernbert: its rotary positions"));
+    assert!(!out.exists());
+}

@@ -53,7 +53,7 @@ impl GraphBuilder {
         free
     }
 
-    /// An input; the first dimension without a size is `N`.
+    /// An input; a dimension without a size is `N`, behind the first `N1` and so on.
     pub fn input(
         &mut self,
         name: &str,
@@ -171,9 +171,14 @@ impl GraphBuilder {
 }
 
 fn port(name: &str, dtype: DType, dims: &[Option<usize>], about: &str) -> ValueInfo {
+    let open = |at: usize| if at == 0 { "N".into() } else { format!("N{at}") };
     let dim = dims
         .iter()
-        .map(|&d| Dimension { value: d.map(|d| d as i64), param: d.is_none().then(|| "N".into()) })
+        .enumerate()
+        .map(|(i, &d)| Dimension {
+            value: d.map(|d| d as i64),
+            param: d.is_none().then(|| open(i)),
+        })
         .collect();
     let tensor_type =
         Some(TensorType { elem_type: dtype.code(), shape: Some(TensorShape { dim }) });

@@ -4,9 +4,11 @@ mod block;
 mod common;
 mod config;
 mod families;
+mod names;
 mod read;
 
 pub use config::{EncoderConfig, EncoderFamily, EncoderHead, EncoderOutputs, EncoderProblem};
+pub use names::{EncoderHeadLayers, EncoderLayerNames};
 
 use crate::layers::{Dropout, Embedding, Feedforward, LayerNorm};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output};

@@ -2,7 +2,7 @@
 
 mod check;
 mod columns;
-mod network;
+pub(crate) mod network;
 mod predict;
 
 use super::model::TableModel;
@@ -47,13 +47,17 @@ pub struct OnnxExport {
 /// The largest difference between a model and its graph that counts as rounding.
 const TOLERANCE: f64 = 1e-5;
 
-/// Writes the model of a run as an ONNX file, evaluates what was written on rows made up from the
+/// Writes the model of a run, or an encoder, as an ONNX file, evaluates what was written on rows made up from the
 /// ranges and categories of training, gaps and unseen values included, and compares.
 ///
 /// # Errors
 /// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
 /// written; or its predictions differ.
 pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    #[cfg(feature = "language")]
+    if crate::embedding::is_encoder_model(run) {
+        return crate::embedding::export_encoder_onnx(run, out, device);
+    }
     let mut model = open(run, device)?;
     let graph = to_onnx(&model)?;
     let bytes = graph.to_bytes();

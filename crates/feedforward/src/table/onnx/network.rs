@@ -355,7 +355,7 @@ impl Net<'_> {
             // x + a (f(x) − x).
             let share = self.values(&format!("{name}.share"))?;
             let share = constant(self.graph, &format!("{name}.share"), &[share.len()], share)?;
-            let y = self.element_wise(f, x, &format!("{name}.whole"))?;
+            let y = element_wise(self.graph, f, x, &format!("{name}.whole"))?;
             let gap = self.node("Sub", &format!("{name}.gap"), &[&y, x]);
             let part = self.node("Mul", &format!("{name}.part"), &[&gap, &share]);
             return Ok(self.node("Add", &name, &[x, &part]));
@@ -363,77 +363,11 @@ impl Net<'_> {
         if let (ActivationKind::ElementWise(_), Some(f)) =
             (network.activation, network.element_wise())
         {
-            self.element_wise(f, x, &name)
+            element_wise(self.graph, f, x, &name)
         } else {
             let slope = self.weight(&format!("{name}.weight"), &[1])?;
             Ok(self.node("PRelu", &name, &[x, &slope]))
         }
-    }
-
-    fn element_wise(&mut self, f: Activation, x: &str, name: &str) -> Result<String> {
-        let g = &mut *self.graph;
-        let of = |part: &str| format!("{name}.{part}");
-        let float = attribute::float;
-        Ok(match f {
-            Activation::Identity => x.to_owned(),
-            Activation::Sigmoid => g.node("Sigmoid", name, &[x]),
-            Activation::Tanh => g.node("Tanh", name, &[x]),
-            Activation::Relu => g.node("Relu", name, &[x]),
-            Activation::LeakyRelu { slope } => {
-                g.node_with("LeakyRelu", name, &[x], &[float("alpha", slope)])
-            }
-            Activation::Relu6 => {
-                let (low, high) = (
-                    constant(g, &of("low"), &[], vec![0.0f32])?,
-                    constant(g, &of("high"), &[], vec![6.0f32])?,
-                );
-                g.node("Clip", name, &[x, &low, &high])
-            }
-            Activation::Elu { alpha } => g.node_with("Elu", name, &[x], &[float("alpha", alpha)]),
-            Activation::Selu => g.node("Selu", name, &[x]),
-            Activation::Gelu => g.node("Gelu", name, &[x]),
-            Activation::GeluTanh => {
-                g.node_with("Gelu", name, &[x], &[attribute::text("approximate", "tanh")])
-            }
-            Activation::Silu => {
-                let s = g.node("Sigmoid", &of("gate"), &[x]);
-                g.node("Mul", name, &[x, &s])
-            }
-            Activation::QuickGelu => {
-                let factor = constant(g, &of("factor"), &[], vec![1.702f32])?;
-                let u = g.node("Mul", &of("argument"), &[x, &factor]);
-                let s = g.node("Sigmoid", &of("gate"), &[&u]);
-                g.node("Mul", name, &[x, &s])
-            }
-            Activation::Mish => g.node("Mish", name, &[x]),
-            Activation::Softplus => g.node("Softplus", name, &[x]),
-            Activation::HardSigmoid => g.node_with(
-                "HardSigmoid",
-                name,
-                &[x],
-                &[float("alpha", 1.0 / 6.0), float("beta", 0.5)],
-            ),
-            Activation::HardSwish => g.node("HardSwish", name, &[x]),
-            Activation::Relu2 => {
-                let r = g.node("Relu", &of("relu"), &[x]);
-                g.node("Mul", name, &[&r, &r])
-            }
-            Activation::Squareplus => {
-                let (four, half) = (
-                    constant(g, &of("four"), &[], vec![4.0f32])?,
-                    constant(g, &of("half"), &[], vec![0.5f32])?,
-                );
-                let square = g.node("Mul", &of("square"), &[x, x]);
-                let sum = g.node("Add", &of("square_plus"), &[&square, &four]);
-                let root = g.node("Sqrt", &of("root"), &[&sum]);
-                let sum = g.node("Add", &of("double"), &[x, &root]);
-                g.node("Mul", name, &[&sum, &half])
-            }
-            other => {
-                let message = format!("the activation {} has no form in ONNX yet", other.name());
-                return Err(Error::usage(message));
-            }
-        })
     }
 
     /// x + (f(x W₁ᵀ + b₁) ⊙ (x W₃ᵀ + b₃)) W₂ᵀ + b₂.
@@ -445,7 +379,7 @@ impl Net<'_> {
         };
         let inner = self.values(&format!("{name}.gate_proj.weight"))?.len() / width.max(1);
         let gate = self.linear(x, &format!("{name}.gate_proj"), [width, inner])?;
-        let gate = self.element_wise(f, &gate, &format!("{name}.gate"))?;
+        let gate = element_wise(self.graph, f, &gate, &format!("{name}.gate"))?;
         let up = self.linear(x, &format!("{name}.up_proj"), [width, inner])?;
         let y = self.node("Mul", &format!("{name}.product"), &[&gate, &up]);
         let y = self.linear(&y, &format!("{name}.down_proj"), [inner, width])?;
@@ -536,4 +470,75 @@ impl Net<'_> {
         let b = self.weight("output.bias", &[k, outputs])?;
         Ok(self.node("Add", "output.linear", &[&y, &b]))
     }
+}
+
+/// The nodes of an activation.
+///
+/// # Errors
+/// It has no form in ONNX yet, by name.
+pub(crate) fn element_wise(
+    g: &mut GraphBuilder,
+    f: Activation,
+    x: &str,
+    name: &str,
+) -> Result<String> {
+    let of = |part: &str| format!("{name}.{part}");
+    let float = attribute::float;
+    Ok(match f {
+        Activation::Identity => x.to_owned(),
+        Activation::Sigmoid => g.node("Sigmoid", name, &[x]),
+        Activation::Tanh => g.node("Tanh", name, &[x]),
+        Activation::Relu => g.node("Relu", name, &[x]),
+        Activation::LeakyRelu { slope } => {
+            g.node_with("LeakyRelu", name, &[x], &[float("alpha", slope)])
+        }
+        Activation::Relu6 => {
+            let (low, high) = (
+                constant(g, &of("low"), &[], vec![0.0f32])?,
+                constant(g, &of("high"), &[], vec![6.0f32])?,
+            );
+            g.node("Clip", name, &[x, &low, &high])
+        }
+        Activation::Elu { alpha } => g.node_with("Elu", name, &[x], &[float("alpha", alpha)]),
+        Activation::Selu => g.node("Selu", name, &[x]),
+        Activation::Gelu => g.node("Gelu", name, &[x]),
+        Activation::GeluTanh => {
+            g.node_with("Gelu", name, &[x], &[attribute::text("approximate", "tanh")])
+        }
+        Activation::Silu => {
+            let s = g.node("Sigmoid", &of("gate"), &[x]);
+            g.node("Mul", name, &[x, &s])
+        }
+        Activation::QuickGelu => {
+            let factor = constant(g, &of("factor"), &[], vec![1.702f32])?;
+            let u = g.node("Mul", &of("argument"), &[x, &factor]);
+            let s = g.node("Sigmoid", &of("gate"), &[&u]);
+            g.node("Mul", name, &[x, &s])
+        }
+        Activation::Mish => g.node("Mish", name, &[x]),
+        Activation::Softplus => g.node("Softplus", name, &[x]),
+        Activation::HardSigmoid => {
+            g.node_with("HardSigmoid", name, &[x], &[float("alpha", 1.0 / 6.0), float("beta", 0.5)])
+        }
+        Activation::HardSwish => g.node("HardSwish", name, &[x]),
+        Activation::Relu2 => {
+            let r = g.node("Relu", &of("relu"), &[x]);
+            g.node("Mul", name, &[&r, &r])
+        }
+        Activation::Squareplus => {
+            let (four, half) = (
+                constant(g, &of("four"), &[], vec![4.0f32])?,
+                constant(g, &of("half"), &[], vec![0.5f32])?,
+            );
+            let square = g.node("Mul", &of("square"), &[x, x]);
+            let sum = g.node("Add", &of("square_plus"), &[&square, &four]);
+            let root = g.node("Sqrt", &of("root"), &[&sum]);
+            let sum = g.node("Add", &of("double"), &[x, &root]);
+            g.node("Mul", name, &[&sum, &half])
+        }
+        other => {
+            let message = format!("the activation {} has no form in ONNX yet", other.name());
+            return Err(Error::usage(message));
+        }
+    })
 }
