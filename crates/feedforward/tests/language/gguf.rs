@@ -51,6 +51,60 @@ fn models_written_as_gguf_are_the_same_bit_for_bit() {
     assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
 }
 
+/// The experts of gpt-oss are stacks in both files, one of which alternates; its limit is llama.cpp's.
+#[test]
+fn the_stacks_of_gpt_oss_are_the_same_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = changed("gpt_oss", &json!({"swiglu_limit": 7.0}), folder.path());
+    let path = folder.path().join("model.gguf");
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgufFileType::F32, &path).unwrap();
+    assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
+    let file = GgufFile::open(&path).unwrap();
+    for (name, dims) in [
+        ("blk.0.ffn_gate_exps.weight", &[4, 20, 16][..]),
+        ("blk.1.ffn_up_exps.bias", &[4, 20]),
+        ("blk.0.ffn_down_exps.weight", &[4, 16, 20]),
+        ("blk.1.attn_sinks.weight", &[4]),
+        ("blk.0.post_attention_norm.weight", &[16]),
+    ] {
+        assert_eq!(file.tensors()[name].dims, dims, "{name}");
+    }
+    assert_eq!(file.metadata()["gpt-oss.expert_count"], GgufValue::U32(4));
+    let other = folder.path().join("other.gguf");
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgufFileType::BF16, &other);
+    assert!(exported.unwrap().difference > 0.0);
+    std::fs::remove_file(&other).unwrap();
+
+    let refused =
+        export(&mut open(&place), ExportFormat::Gguf, GgufFileType::Q8_0, &other).unwrap_err();
+    assert!(refused.to_string().contains("as f32, f16 or bf16"), "{refused}");
+}
+
+/// A file with experts in MXFP4, as published ones have them: `gpt_oss_gguf.py` stores the logits
+/// of llama.cpp.
+#[test]
+fn experts_of_gpt_oss_in_blocks_give_the_logits_of_llama_cpp() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/gguf");
+    let mut model = open(&fixtures.join("gpt_oss.gguf"));
+    let json = model.config().to_json();
+    assert!(json.contains("\"rope_type\": \"default\""), "{json}");
+    let text = std::fs::read_to_string(fixtures.join("gpt_oss.json")).unwrap();
+    let stored: Value = serde_json::from_str(&text).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(stored["ids"].clone()).unwrap();
+    let wanted: Vec<Vec<f32>> = serde_json::from_value(stored["logits"].clone()).unwrap();
+    let found = model.logits(&ids).unwrap();
+    assert_eq!(found.len(), wanted.concat().len());
+    for (i, (found, wanted)) in found.iter().zip(wanted.concat()).enumerate() {
+        assert!((found - wanted).abs() < 2e-5, "logit {i}: {found}, expected {wanted}");
+    }
+    // As a folder of Hugging Face it is the same.
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("folder");
+    let exported = export(&mut model, ExportFormat::HuggingFace, GgufFileType::F32, &place);
+    let exported = exported.unwrap();
+    assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
+}
+
 /// LongRoPE's factors are 32-bit floats in a file.
 #[test]
 fn factors_of_long_and_short_sequences_read_back() {
@@ -250,6 +304,7 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
         ("gemma2_unbounded", "every second"),
         ("phi3_long", "activation"),
         ("smollm3", "every fourth"),
+        ("gpt_oss", "other bounds"),
     ] {
         let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgufFileType::F32, &path);
         assert!(error.unwrap_err().to_string().contains(says));

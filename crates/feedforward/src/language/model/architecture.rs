@@ -68,7 +68,7 @@ const LLAMA: Architecture = Architecture {
     write: whole,
 };
 
-pub(super) const ALL: [Architecture; 8] = [
+pub(super) const ALL: [Architecture; 9] = [
     LLAMA,
     Architecture {
         name: "qwen2",
@@ -204,7 +204,67 @@ pub(super) const ALL: [Architecture; 8] = [
         },
         ..LLAMA
     },
+    Architecture {
+        name: "gpt-oss",
+        families: &["gpt_oss"],
+        class: "GptOssForCausalLM",
+        parts: &[
+            ("attn_norm", "input_layernorm"),
+            ("post_attention_norm", "post_attention_layernorm"),
+            ("ffn_gate_inp", "mlp.router"),
+        ],
+        pairs: false,
+        biases: &[("attention_bias", "attn_q")],
+        read: |weights, config| {
+            if let Some(size) = weights.size("expert_feed_forward_length") {
+                config["intermediate_size"] = size.into();
+            }
+            config["sliding_window"] = weights.size("attention.sliding_window").into();
+            // The metadata has the factor alone, and without any the family has one of its own.
+            let scaling = &mut config["rope_scaling"];
+            match scaling.as_object_mut() {
+                Some(scaling) => {
+                    scaling.extend(yarn().map(|(key, value)| (key.to_owned(), value)));
+                }
+                None => *scaling = json!({ "rope_type": "default" }),
+            }
+            Ok(())
+        },
+        write: |config| {
+            let window = config.layers.iter().find_map(|layer| layer.window);
+            let usual = |(i, layer): (usize, &LayerConfig)| {
+                layer.window == window.filter(|_| i.is_multiple_of(2))
+            };
+            let moe = config.moe.as_ref().filter(|moe| moe.clamp == Some([1.702, 7.0]));
+            let Some(moe) = moe else {
+                return Err("experts with other bounds than gpt-oss has".into());
+            };
+            if !config.layers.iter().enumerate().all(usual) {
+                return Err("layers that see near tokens elsewhere than in every second".into());
+            }
+            let mut metadata = vec![
+                ("expert_count", size(moe.experts)),
+                ("expert_used_count", size(moe.top_k)),
+                ("expert_feed_forward_length", size(moe.intermediate_size)),
+            ];
+            metadata.extend(window.map(|window| ("attention.sliding_window", size(window))));
+            Ok(metadata)
+        },
+        ..LLAMA
+    },
 ];
+
+/// How gpt-oss scales its positions beside the factor, which llama.cpp's metadata does not say.
+pub(super) fn yarn() -> [(&'static str, Value); 3] {
+    [("beta_fast", 32.0.into()), ("beta_slow", 1.0.into()), ("truncate", false.into())]
+}
+
+/// How a family scales positions whose config says nothing of it.
+pub(super) fn usual_scaling(family: &str) -> Option<Value> {
+    let scaling =
+        json!({ "rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096 });
+    (family == "gpt_oss").then_some(scaling)
+}
 
 /// The number of layers of the largest model, whose queries llama.cpp scales by the width shared by
 /// the heads and not by that of a head.

@@ -1,8 +1,9 @@
 //! Writing models: Hugging Face folders in any float type, GGUF files.
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, usual_scaling, yarn};
 use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
 use super::gguf::{LONG, name_of, pairs};
+use super::stacks::Stack;
 use super::weights::write_weights_as;
 use crate::error::{Error, Result};
 use ff_formats::{GgufFileType, GgufModel, GgufValue, GgufWriter};
@@ -125,7 +126,22 @@ pub(crate) fn write_gguf(
         kv_heads: config.kv_heads,
         tied: config.tied,
     };
+    let quantised = kind.base().block() > 1;
     for tensor in base_tensors(config, params) {
+        if let Some((stack, layer, bias)) = Stack::theirs(&tensor.name) {
+            if quantised {
+                return refuse("the experts of gpt-oss are written as f32, f16 or bf16");
+            }
+            let values = params.values::<f32>(ParamId::new(tensor.param))?;
+            let Some(dims) = stack.parts_dims(&tensor.dims) else { continue };
+            for (i, name) in stack.names(layer, bias).into_iter().enumerate() {
+                let (tensor, dtype) = (tensor.clone(), kind.of_tensor(&name, &dims, &types));
+                writer.add(&name, &dims, dtype, move || {
+                    stack.part(&tensor.write(values), &tensor.dims, i).into()
+                });
+            }
+            continue;
+        }
         let Some(name) = name_of(&tensor.name, dialect) else {
             return refuse(&format!("tensor `{}` has no name in llama.cpp", tensor.name));
         };
@@ -168,7 +184,9 @@ fn scaling(
     architecture: &str,
     writer: &mut GgufWriter<'_>,
 ) -> Result<Factors> {
-    let found = config.field("rope_scaling").or(config.field("rope_parameters"));
+    let usual = usual_scaling(config.family.name);
+    let stated = |key: &str| config.field(key).filter(|value| !value.is_null());
+    let found = stated("rope_scaling").or(stated("rope_parameters")).or(usual.as_ref());
     // Positions of layers that see near tokens are never scaled in llama.cpp.
     let by_layer = |key: &str| found.and_then(|map| map.get(key));
     let near = by_layer("sliding_attention").and_then(|map| map.get("rope_type"));
@@ -204,7 +222,16 @@ fn scaling(
         (kind @ ("linear" | "yarn"), _) => {
             const WRITTEN: [&str; 5] =
                 ["type", "rope_type", "factor", "original_max_position_embeddings", "rope_theta"];
-            if let Some(key) = scaling.keys().find(|key| !WRITTEN.contains(&key.as_str())) {
+            let own = |key: &str| {
+                let usual = yarn().into_iter().find(|(name, _)| *name == key);
+                let usual = usual.filter(|_| config.family.name == "gpt_oss");
+                usual.is_some_and(|(_, value)| {
+                    let found = &scaling[key];
+                    *found == value || found.as_f64().is_some_and(|x| Some(x) == value.as_f64())
+                })
+            };
+            let written = |key: &&String| WRITTEN.contains(&key.as_str()) || own(key.as_str());
+            if let Some(key) = scaling.keys().find(|key| !written(key)) {
                 return Err(Error::usage(format!(
                     "positions scaled with `{key}` are not written as GGUF; export to a Hugging Face folder instead"
                 )));

@@ -600,8 +600,9 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 pub(crate) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
     let names = ["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model"];
     let there = names.iter().any(|name| folder.join(name).exists());
-    let in_metadata =
-        GgufFile::is_at(folder) && GgufFile::open(folder)?.text("tokenizer.ggml.model").is_some();
+    // llama.cpp writes "none" for a model without one.
+    let named = |file: GgufFile| file.text("tokenizer.ggml.model").is_some_and(|m| m != "none");
+    let in_metadata = GgufFile::is_at(folder) && named(GgufFile::open(folder)?);
     if !there && !in_metadata {
         return Ok(None);
     }

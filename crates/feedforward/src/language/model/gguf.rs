@@ -2,6 +2,7 @@
 //! `transformers`.
 
 use super::architecture::{ALL, Architecture};
+use super::stacks::Stack;
 use crate::error::{Error, Result};
 use ff_formats::{GgufFile, GgufValue};
 use ff_tensor::FileMatrix;
@@ -19,6 +20,8 @@ const WHOLE: [(&str, &str); 3] = [
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
+/// The scores that no token has.
+const SINKS: ((&str, &str), &str) = (("attn_sinks", "weight"), "self_attn.sinks");
 /// Factors of the rotary frequencies, which the config expresses: Llama 3's, LongRoPE's.
 const FREQUENCIES: &str = "rope_freqs.weight";
 pub(super) const LONG: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
@@ -44,6 +47,8 @@ struct Place {
     heads: Option<usize>,
     /// What the file's values have more than those of `transformers`.
     more: f32,
+    /// The stack that this tensor is the first part of.
+    stack: Option<(&'static Stack, Vec<String>)>,
 }
 
 impl GgufWeights {
@@ -55,12 +60,16 @@ impl GgufWeights {
             if name == FREQUENCIES || LONG.contains(&name.as_str()) {
                 continue;
             }
+            if let Some((theirs, place)) = weights.stacked(name, &tensor.dims)? {
+                tensors.extend(place.map(|place| (theirs, place)));
+                continue;
+            }
             for (i, theirs) in weights.names(name, &tensor.dims)?.into_iter().enumerate() {
                 let expert = (tensor.dims.len() == 3).then_some(i);
                 let dims = tensor.dims[usize::from(expert.is_some())..].to_vec();
                 let more = weights.dialect().map_or(0.0, |dialect| dialect.gain(&theirs));
                 let heads = weights.heads_of(name);
-                let place = Place { heads, name: name.clone(), dims, expert, more };
+                let place = Place { heads, name: name.clone(), dims, expert, more, stack: None };
                 tensors.insert(theirs, place);
             }
         }
@@ -79,6 +88,14 @@ impl GgufWeights {
     /// The values of a tensor as f32, rows in the order of `transformers`.
     pub(super) fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
         let Some(place) = self.tensors.get(name) else { return Ok(None) };
+        if let Some((stack, names)) = &place.stack {
+            let parts = names.iter().map(|name| self.file.floats(name));
+            let parts = parts.collect::<std::result::Result<Vec<_>, _>>()?;
+            return match stack.join(&parts, &place.dims) {
+                None => self.fail(format!("the parts of `{name}` do not fit together")),
+                values => Ok(values),
+            };
+        }
         let mut values = self.file.floats(&place.name)?;
         if let Some(expert) = place.expert {
             let len: usize = place.dims.iter().product();
@@ -97,7 +114,7 @@ impl GgufWeights {
 
     /// A matrix, of an expert too, as the file has it; rows in another order are copied.
     pub(super) fn matrix(&self, name: &str) -> Option<FileMatrix> {
-        let place = self.tensors.get(name)?;
+        let place = self.tensors.get(name).filter(|place| place.stack.is_none())?;
         let mut matrix = self.file.matrix(&place.name)?;
         if let (Some(expert), &[rows, _]) = (place.expert, place.dims.as_slice()) {
             matrix = matrix.part(expert * rows..(expert + 1) * rows).ok()?;
@@ -163,6 +180,33 @@ impl GgufWeights {
         }
     }
 
+    /// The stack that a tensor is a part of, where `transformers` has stacks too: its name, and its
+    /// place with the first of its parts.
+    fn stacked(&self, name: &str, dims: &[usize]) -> Result<Option<(String, Option<Place>)>> {
+        let parts: Vec<&str> = name.split('.').collect();
+        let &["blk", layer, part, end] = &parts[..] else { return Ok(None) };
+        let Some((stack, at)) = Stack::ours(part).filter(|_| self.has_stacks()) else {
+            return Ok(None);
+        };
+        let bias = end == "bias";
+        let theirs = stack.name(layer, bias);
+        if at > 0 {
+            return Ok(Some((theirs, None)));
+        }
+        let Some(whole) = stack.dims(dims).filter(|_| dims.len() == 3 - usize::from(bias)) else {
+            return self.fail(format!("tensor `{name}` is no stack of matrices"));
+        };
+        let stack = Some((stack, stack.names(layer, bias)));
+        let name = name.to_owned();
+        let place = Place { name, dims: whole, expert: None, heads: None, more: 0.0, stack };
+        Ok(Some((theirs, Some(place))))
+    }
+
+    /// Whether `transformers` has stacks of experts for this architecture.
+    fn has_stacks(&self) -> bool {
+        self.dialect().is_some_and(|dialect| dialect.families == ["gpt_oss"])
+    }
+
     /// The names in `transformers`, several for a stack of experts; an unknown name stays.
     fn names(&self, name: &str, dims: &[usize]) -> Result<Vec<String>> {
         if let Some((_, theirs)) = WHOLE.iter().find(|(ours, _)| *ours == name) {
@@ -171,6 +215,9 @@ impl GgufWeights {
         let parts: Vec<&str> = name.split('.').collect();
         let ["blk", layer, part, end] = parts[..] else { return Ok(vec![name.to_owned()]) };
         let layer = format!("model.layers.{layer}");
+        if (part, end) == SINKS.0 {
+            return Ok(vec![format!("{layer}.{}", SINKS.1)]);
+        }
         if let Some((_, matrix)) = EXPERTS.iter().find(|(ours, _)| *ours == part) {
             let &[experts, ..] = dims else { return Ok(vec![name.to_owned()]) };
             if dims.len() != 3 {
@@ -201,12 +248,14 @@ impl GgufWeights {
         let (mut family, mut class) = (dialect.families[0], dialect.class);
         let experts = self.size("expert_count").filter(|&n| n > 0);
         if experts.is_some() {
-            if family != "llama" {
+            if family != "llama" && !self.has_stacks() {
                 return self.fail(format!(
                     "experts of the architecture `{architecture}` are not read from GGUF"
                 ));
             }
-            (family, class) = ("mixtral", "MixtralForCausalLM");
+            if !self.has_stacks() {
+                (family, class) = ("mixtral", "MixtralForCausalLM");
+            }
         }
         let heads = self.needed("attention.head_count")?;
         let hidden = self.needed("embedding_length")?;
@@ -238,7 +287,8 @@ impl GgufWeights {
             "hidden_act": "silu",
             "tie_word_embeddings": !self.has(WHOLE[2].0),
         });
-        for (key, tensor) in dialect.biases.iter().filter(|_| experts.is_none()) {
+        let mixtral = family == "mixtral";
+        for (key, tensor) in dialect.biases.iter().filter(|_| !mixtral) {
             config[*key] = self.has(&format!("blk.0.{tensor}.bias")).into();
         }
         if let Some(experts) = experts {
@@ -317,7 +367,14 @@ pub(super) fn name_of(theirs: &str, dialect: &Architecture) -> Option<String> {
     if let Some((ours, _)) = WHOLE.iter().find(|(_, name)| *name == theirs) {
         return Some((*ours).to_owned());
     }
+    if let Some((stack, layer, bias)) = Stack::theirs(theirs) {
+        return stack.names(layer, bias).into_iter().next();
+    }
     let (layer, rest) = theirs.strip_prefix("model.layers.")?.split_once('.')?;
+    if rest == SINKS.1 {
+        let (part, end) = SINKS.0;
+        return Some(format!("blk.{layer}.{part}.{end}"));
+    }
     let (part, end) = rest.rsplit_once('.')?;
     Some(format!("blk.{layer}.{}.{end}", dialect.ours(part)?))
 }

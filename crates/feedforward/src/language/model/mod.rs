@@ -10,6 +10,7 @@ mod generate;
 mod gguf;
 mod held;
 mod sampling;
+mod stacks;
 mod translate;
 mod turn;
 mod weights;
