@@ -1,10 +1,12 @@
 """Texts: the default of `feedforward train` beside scikit-learn on the same splits, in one run.
 
     python bench/text.py --program target/release/feedforward --data ../shared/data [sms banking clinc polarity]
+        [--encoder models/all-MiniLM-L6-v2 --set model.precision=bf16 --set optimizer.lr=2e-4]
 
-Needs scikit-learn. Each row of the table is the mean over five seeds (sms, polarity: stratified fifths and tenths;
-banking77 and CLINC150: their own parts, with five seeds of training). Times are those of one training on its rows and
-of the prediction of the test part, reading and starting the program included.
+Needs scikit-learn. With an encoder, it is fine-tuned on the same splits too, with these settings. Each row of the table
+is the mean over five seeds (sms, polarity: stratified fifths and tenths; banking77 and CLINC150: their own parts, with
+five seeds of training), or over the first `--most` of them. Times are those of one training on its rows and of the
+prediction of the test part, reading and starting the program included.
 """
 
 import argparse
@@ -82,12 +84,13 @@ def write(path, texts, labels):
         writer.writerows(zip(texts, labels))
 
 
-def program(path, train, test, seed, folder):
+def program(path, train, test, seed, folder, sets=()):
     write(folder / "train.csv", *train)
     write(folder / "test.csv", *test)
     shutil.rmtree(folder / "runs", ignore_errors=True)
     command = [path, "train", folder / "train.csv", "--target", "label", "--seed", str(seed), "--quiet"]
     command += ["--set", "data.columns.text=text", "--set", "data.split.test=0", "--out", folder / "runs"]
+    command += [part for value in sets for part in ("--set", value)]
     start = time.perf_counter()
     subprocess.run(command, check=True)
     trained = time.perf_counter()
@@ -114,6 +117,9 @@ def main():
     parser.add_argument("--program", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--most", type=int, default=10, help="splits of each set at most")
+    parser.add_argument("--encoder", type=Path, help="a published encoder, to be fine-tuned as well")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the encoder's runs")
+    parser.add_argument("--no-peers", action="store_true", help="leave scikit-learn out")
     parser.add_argument("sets", nargs="*", default=["sms", "banking", "clinc", "polarity"])
     arguments = parser.parse_args()
     print("| data | model | score | deviation | training, s | prediction, s |\n|---|---|---|---|---|---|")
@@ -122,8 +128,12 @@ def main():
         for seed, (train, test) in enumerate(splits(name, arguments.data)[: arguments.most]):
             with tempfile.TemporaryDirectory() as folder:
                 runs = {"feedforward": program(arguments.program, train, test, seed, Path(folder))}
+                if arguments.encoder:
+                    sets = [f"model.encoder={arguments.encoder}", "data.split.valid=0.1", *arguments.set]
+                    found = program(arguments.program, train, test, seed, Path(folder), sets)
+                    runs[f"feedforward, {arguments.encoder.name}"] = found
             # The parts of banking77 and CLINC150 are given: peers without a seed are the same each time.
-            if seed == 0 or name in ("sms", "polarity"):
+            if not arguments.no_peers and (seed == 0 or name in ("sms", "polarity")):
                 runs |= {model: peer(make, train, test) for model, make in PEERS.items()}
             for model, (found, training, prediction) in runs.items():
                 measured.setdefault(model, []).append((score(name, test[1], found), training, prediction))
