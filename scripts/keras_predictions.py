@@ -5,16 +5,11 @@ keras_predictions.py PROGRAM RUN TABLE.csv[.gz]
 Opens the file in Keras' safe mode, saves and opens it again with the same predictions, prints the largest
 difference of a probability, or of a number in standard deviations, and fails above 1e-5."""
 
-import csv
-import gzip
 import json
-import math
 import os
-import subprocess
 import sys
 import tempfile
 import zipfile
-from datetime import datetime, timezone
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -22,19 +17,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 import numpy as np
 import tensorflow as tf
-
-TOLERANCE = 1e-5
-
-
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return math.nan
+from exported import TOLERANCE, difference, export, number, predict, read
 
 
 def truths(run: Path) -> set[str]:
@@ -45,12 +28,9 @@ def truths(run: Path) -> set[str]:
 
 def main() -> None:
     program, run, table = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    opener = gzip.open if table.suffix == ".gz" else open
-    with opener(table, "rt", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))[:5000]
+    rows = read(table)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        subprocess.run([program, "export", run, "--to", "keras", "--out", path, "--quiet"], check=True)
+        path = export(program, run, "keras", folder)
         model = keras.saving.load_model(path, safe_mode=True)
         assert model.trainable_weights
         notes = json.loads(zipfile.ZipFile(path).read("metadata.json"))["feedforward"]
@@ -61,16 +41,8 @@ def main() -> None:
                     row[port.name] = ""
                 elif port.dtype == "string" and port.name not in fixed and (i + 5 * j) % 11 == 0:
                     row[port.name] = "a value of no training row"
-        changed, predicted = Path(folder) / "rows.csv", Path(folder) / "predicted.csv"
-        with open(changed, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-        classes = notes["classes"]
-        proba = ["--proba"] if classes else []
-        subprocess.run([program, "predict", run, "--data", changed, "--out", predicted, "--quiet", *proba], check=True)
-        with open(predicted, newline="") as file:
-            expected = list(csv.DictReader(file))
+        classes = bool(notes["classes"])
+        expected = predict(program, run, rows, folder, classes)
         inputs = {}
         for port in model.inputs:
             cells = [row[port.name].strip() for row in rows]
@@ -82,15 +54,10 @@ def main() -> None:
         model.save(again)
         second = keras.saving.load_model(again, safe_mode=True)(inputs).numpy()
         assert np.array_equal(output, second)
-    if classes:
-        wanted = np.array([[float(row[f"probability_{name}"]) for name in classes] for row in expected])
-        difference = np.abs(output - wanted).max()
-    else:
-        wanted = np.array([float(row["prediction"]) for row in expected])
-        difference = np.abs(output[:, 0] - wanted).max() / max(wanted.std(), 1e-300)
+    apart = difference(output, expected, classes)
     layers = sum(bool(layer.trainable_weights) for layer in model.layers)
-    print(f"{table.name}: {len(rows)} rows, {layers} layers with weights, largest difference {difference:.1e}")
-    if not difference <= TOLERANCE:
+    print(f"{table.name}: {len(rows)} rows, {layers} layers with weights, largest difference {apart:.1e}")
+    if not apart <= TOLERANCE:
         sys.exit(1)
 
 

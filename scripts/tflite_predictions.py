@@ -5,12 +5,9 @@ tflite_predictions.py PROGRAM RUN TABLE.csv[.gz]
 Prints the largest difference of a probability, or of a number in standard deviations, and fails above 1e-5.
 Numbers are rounded to single precision first, which the file takes."""
 
-import csv
-import gzip
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,16 +15,8 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
+from exported import TOLERANCE, difference, export, number, predict, read
 from tensorflow.lite.python import schema_py_generated as schema
-
-TOLERANCE = 1e-5
-
-
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def notes(content: bytes) -> dict:
@@ -39,12 +28,9 @@ def notes(content: bytes) -> dict:
 
 def main() -> None:
     program, run, table = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    opener = gzip.open if table.suffix == ".gz" else open
-    with opener(table, "rt", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))[:5000]
+    rows = read(table)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        subprocess.run([program, "export", run, "--to", "tflite", "--out", path, "--quiet"], check=True)
+        path = export(program, run, "tflite", folder)
         content = path.read_bytes()
         about = notes(content)
         for i, row in enumerate(rows):
@@ -56,16 +42,8 @@ def main() -> None:
                     row[name] = "-987654321.5"
                 elif column["kind"] == "number" and not math.isnan(number(row[name])):
                     row[name] = repr(float(np.float32(row[name])))
-        changed, predicted = Path(folder) / "rows.csv", Path(folder) / "predicted.csv"
-        with open(changed, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-        classes = about["classes"]
-        proba = ["--proba"] if classes else []
-        subprocess.run([program, "predict", run, "--data", changed, "--out", predicted, "--quiet", *proba], check=True)
-        with open(predicted, newline="") as file:
-            expected = list(csv.DictReader(file))
+        classes = bool(about["classes"])
+        expected = predict(program, run, rows, folder, classes)
     inputs = {}
     for column in about["columns"]:
         cells = [row[column["name"]].strip() for row in rows]
@@ -81,14 +59,9 @@ def main() -> None:
         inputs[column["name"]] = values.reshape(-1, 1)
     interpreter = tf.lite.Interpreter(model_content=content)
     (output,) = interpreter.get_signature_runner()(**inputs).values()
-    if classes:
-        wanted = np.array([[float(row[f"probability_{name}"]) for name in classes] for row in expected])
-        difference = np.abs(output - wanted).max()
-    else:
-        wanted = np.array([float(row["prediction"]) for row in expected])
-        difference = np.abs(output[:, 0] - wanted).max() / max(wanted.std(), 1e-300)
-    print(f"{table.name}: {len(rows)} rows, {difference:.1e}")
-    sys.exit(not difference <= TOLERANCE)
+    apart = difference(output, expected, classes)
+    print(f"{table.name}: {len(rows)} rows, {apart:.1e}")
+    sys.exit(not apart <= TOLERANCE)
 
 
 if __name__ == "__main__":
