@@ -97,7 +97,8 @@ def program(path, train, test, seed, folder, sets=()):
     run = folder / "runs"
     run = run if (run / "model").is_dir() else next(run.iterdir())
     subprocess.run(
-        [path, "predict", run, "--data", folder / "test.csv", "--out", folder / "found.csv", "--quiet"], check=True
+        [path, "predict", run, "--data", folder / "test.csv", "--out", folder / "found.csv", "--quiet", "--force"],
+        check=True,
     )
     end = time.perf_counter()
     found = read_csv(folder / "found.csv", "prediction", "prediction")[0]
