@@ -106,9 +106,13 @@ def saved_model(folder: Path, inputs: list[np.ndarray], outputs: list[np.ndarray
         import tensorflow
     except ImportError:
         return "no TensorFlow"
-    run = tensorflow.saved_model.load(str(folder)).signatures["serving_default"]
-    found = run(**{next(iter(run.structured_input_signature[1])): tensorflow.constant(inputs[0])})
-    found = [found[name].numpy() for name in ("onset", "note", "contour")]
+    # As a graph of version 1: version 2 makes an optimiser of the training that this TensorFlow lacks.
+    v1 = tensorflow.compat.v1
+    with v1.Session(graph=v1.Graph()) as session:
+        served = v1.saved_model.load(session, ["serve"], str(folder)).signature_def["serving_default"]
+        (x,) = served.inputs.values()
+        fetched = [served.outputs[name].name for name in ("onset", "note", "contour")]
+        found = session.run(fetched, {x.name: inputs[0]})
     return f"{max(np.abs(a - b).max() for a, b in zip(found, outputs, strict=True)):.1e}"
 
 
