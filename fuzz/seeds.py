@@ -38,8 +38,9 @@ seed("idx", "labels", bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))
 seed("idx", "images", bytes([0, 0, 13, 2, 0, 0, 0, 2, 0, 0, 0, 1]) + bytes(8))
 header = json.dumps({"w": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}, "__metadata__": {"format": "pt"}}).encode()
 seed("safetensors", "one", len(header).to_bytes(8, "little") + header + bytes(8))
-for path in (repository / "crates/formats/tests/torch").glob("*.pt*"):
-    seed("torch", path.name, path.read_bytes())
+for crate in ("formats", "interop"):
+    for path in (repository / "crates" / crate / "tests/torch").glob("*.pt*"):
+        seed("torch", path.name, path.read_bytes())
 for path in sorted(repository.glob("crates/**/fixtures/**/*.json")):
     if path.stat().st_size < 40_000:
         target = "tokenizer" if "tokenizer" in path.name else "config" if "config" in path.name else None

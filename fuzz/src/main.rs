@@ -43,7 +43,7 @@ static TARGETS: &[Target] = &[
     table("bzip2", "csv.bz2"),
     table("xlsx", "xlsx"),
     Target { name: "safetensors", extension: "safetensors", read: read_tensors },
-    Target { name: "torch", extension: "pt", read: read_tensors },
+    Target { name: "torch", extension: "pt", read: read_torch },
     Target { name: "tokenizer", extension: "json", read: read_tokenizer },
     Target { name: "sentencepiece", extension: "model", read: read_tokenizer },
     Target { name: "config", extension: "json", read: read_config },
@@ -85,6 +85,14 @@ fn read_tensors(path: &Path, _: &[u8]) {
     let Ok(file) = TensorFile::open(path) else { return };
     for entry in file.entries() {
         let _ = file.floats(&entry.name, &entry.dims);
+    }
+}
+
+/// Tensors, or the layers of a module and the graph that they become.
+fn read_torch(path: &Path, bytes: &[u8]) {
+    read_tensors(path, bytes);
+    if let Ok(ff_interop::Foreign::Graph(graph)) = ff_interop::Foreign::open(path) {
+        evaluate(*graph);
     }
 }
 
