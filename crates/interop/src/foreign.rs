@@ -67,9 +67,17 @@ impl Foreign {
         read(path)
     }
 
-    /// Whether a file's name ends as that of a model of another tool.
+    /// Whether a file's name ends as that of a model of another tool; `.json`, the layers of a model
+    /// without weights, may be a file of a run as well.
+    ///
+    /// ```
+    /// use ff_interop::Foreign;
+    /// assert!(Foreign::reads("model.onnx".as_ref()));
+    /// assert!(!Foreign::reads("runs/digits-1/run.json".as_ref()));
+    /// ```
     pub fn reads(path: &Path) -> bool {
-        reader(path).is_some()
+        let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+        !json && reader(path).is_some()
     }
 
     /// The same with weights from another file: layers of Keras, saved without their weights or with
