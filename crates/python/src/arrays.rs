@@ -1,6 +1,7 @@
 //! NumPy arrays as tensors, without copies where the layout allows.
 
-use crate::errors::{called, calling, of_graph};
+use crate::errors::of_graph;
+use crate::interpreter::{called, calling};
 use feedforward::graph::{self, Spec};
 use feedforward::tensor::{DType, Shape, TensorMut, TensorRef};
 use numpy::prelude::*;

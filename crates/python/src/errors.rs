@@ -1,55 +1,15 @@
-//! Errors as Python exceptions, and computing with the interpreter released.
+//! Errors as Python exceptions.
 
 use feedforward::table::DataError;
 use feedforward::{Error, formats, graph, tensor, trainer};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work` with the interpreter released; a panic becomes a `RuntimeError`.
-pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl Send + FnOnce() -> R) -> PyResult<R> {
-    let done = calling(|| py.detach(|| catch_unwind(AssertUnwindSafe(work))));
-    done.map_err(|panic| defect(&*panic))
-}
-
-/// Runs a call that may let go of the interpreter while frames of ours hold objects.
-///
-/// Before Python 3.14, an interpreter that ends kills a thread that wants it back by unwinding its
-/// stack, which would drop those objects without the interpreter. Such a thread sleeps here
-/// instead, until the process is gone. `work` itself must hold no objects.
-pub(crate) fn calling<F: FnOnce() -> R, R>(work: F) -> R {
-    let stay = Stay;
-    // Functions of Python are declared as ones that never unwind, and `stay` would be left out
-    // around them; those behind an opaque pointer may.
-    let run: fn(F) -> R = std::hint::black_box(|work: F| work());
-    let done = run(work);
-    std::mem::forget(stay);
-    done
-}
-
-/// Keeps a stack from being unwound any further, unless by a panic.
-struct Stay;
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        while !std::thread::panicking() {
-            std::thread::park();
-        }
-    }
-}
-
-/// Calls a function of Python.
-pub(crate) fn called<'py>(
-    function: &Bound<'py, PyAny>,
-    arguments: &Bound<'py, PyTuple>,
-) -> PyResult<Bound<'py, PyAny>> {
-    calling(|| function.call1(arguments))
-}
-
-fn defect(panic: &(dyn Any + Send)) -> PyErr {
+/// The exception of a panic, which is a defect of the library.
+pub(crate) fn defect(panic: &(dyn Any + Send)) -> PyErr {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
     PyRuntimeError::new_err(format!("a defect of feedforward, please report it: {text}"))

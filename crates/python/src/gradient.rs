@@ -2,7 +2,8 @@
 
 use crate::DEVICE;
 use crate::arrays::{Array, ArrayMut, numpy_name};
-use crate::errors::{compute, of_graph};
+use crate::errors::of_graph;
+use crate::interpreter::compute;
 use crate::operation::Mode;
 use feedforward::graph::{Cx, Error, Kept, Op, OpError, OpResult, Slot, Spec};
 use feedforward::tensor::{Slice, Tensor, TensorMut, TensorRef};

@@ -11,6 +11,7 @@ mod attributes;
 mod errors;
 mod estimator;
 mod gradient;
+mod interpreter;
 mod operation;
 mod operations;
 mod optimizer;
@@ -53,4 +54,11 @@ mod _core {
     use crate::tensors::{read_tensors, write_tensors};
     #[pymodule_export]
     use crate::tokenizer::Tokenizer;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let close = wrap_pyfunction!(crate::interpreter::close, module)?;
+        module.py().import("atexit")?.call_method1("register", (close,)).map(drop)
+    }
 }

@@ -1,8 +1,9 @@
 //! An operation of the library on NumPy arrays, with its backward pass.
 
 use crate::arrays::{Array, ArrayMut, numpy_name, shape};
-use crate::errors::{compute, of_graph};
+use crate::errors::of_graph;
 use crate::gradient::{Backward, Recorded};
+use crate::interpreter::compute;
 use crate::{DEVICE, operations};
 use feedforward::graph::{Contract, Cx, Error, Op, OpError, OpResult, Spec};
 use feedforward::tensor::{DType, Key, Tensor, TensorMut, TensorRef};

@@ -3,7 +3,7 @@
 use crate::DEVICE;
 use crate::arrays::{ArrayMut, float_dtype, shape};
 use crate::attributes::{Attributes, activation};
-use crate::errors::compute;
+use crate::interpreter::compute;
 use feedforward::graph::Op;
 use feedforward::nn::Init;
 use feedforward::ops::{

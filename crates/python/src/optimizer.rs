@@ -2,7 +2,8 @@
 
 use crate::DEVICE;
 use crate::arrays::{Array, numpy_name, writable};
-use crate::errors::{compute, of_graph, of_library, of_train, parsed};
+use crate::errors::{of_graph, of_library, of_train, parsed};
+use crate::interpreter::compute;
 use feedforward::graph::{ParamId, ParamKind, ParamSpec, Params};
 use feedforward::tensor::{self, DType, Element, Shape};
 use feedforward::trainer;

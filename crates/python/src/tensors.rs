@@ -1,6 +1,7 @@
 //! Files of named tensors.
 
-use crate::errors::{compute, of_library};
+use crate::errors::of_library;
+use crate::interpreter::compute;
 use feedforward::formats::{RawTensor, TensorFile, write_raw};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

@@ -1,7 +1,8 @@
 //! Tokenizers.
 
 use crate::DEVICE;
-use crate::errors::{calling, compute, of_library, parsed};
+use crate::errors::{of_library, parsed};
+use crate::interpreter::{attached, calling, compute};
 use feedforward::Error;
 use feedforward::text::{self, TextConfig, TextError, TokenizerOptions, train_tokenizer};
 use pyo3::prelude::*;
@@ -50,7 +51,7 @@ impl Tokenizer {
                 // Progress cannot stop training: Ctrl-C is raised at its end.
                 if raised.is_none() {
                     #[allow(clippy::redundant_closure_for_method_calls)]
-                    let looked = Python::attach(|py| calling(|| py.check_signals()));
+                    let looked = attached(|py| calling(|| py.check_signals()));
                     raised = looked.err();
                 }
             })

@@ -1,6 +1,6 @@
 //! Ctrl-C and callbacks during training.
 
-use crate::errors::{called, calling};
+use crate::interpreter::{attached, called, calling};
 use feedforward::trainer::{Event, Observer};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -27,7 +27,7 @@ impl<'a> Listener<'a> {
 impl Observer for Listener<'_> {
     fn event(&mut self, event: Event<'_>) {
         let (Event::Epoch { record, .. }, Some(callback)) = (event, self.callback) else { return };
-        let called = Python::attach(|py| {
+        let called = attached(|py| {
             let values = PyDict::new(py);
             values.set_item("epoch", record.epoch)?;
             values.set_item("loss", record.train_loss)?;
@@ -44,7 +44,7 @@ impl Observer for Listener<'_> {
     fn interrupted(&mut self) -> bool {
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            let looked = Python::attach(|py| calling(|| py.check_signals()));
+            let looked = attached(|py| calling(|| py.check_signals()));
             if let Err(error) = looked {
                 self.raised = Some(error);
             }

@@ -1,7 +1,8 @@
 //! Models as files of other tools.
 
 use super::device;
-use crate::errors::{compute, of_library};
+use crate::errors::of_library;
+use crate::interpreter::compute;
 use feedforward::formats::GgufFileType;
 use feedforward::language::{ExportFormat, LanguageModel};
 use feedforward::nn::models::LanguageOptions;

@@ -1,7 +1,8 @@
 //! A language model that writes.
 
 use super::device;
-use crate::errors::{called, calling, compute, of_library};
+use crate::errors::of_library;
+use crate::interpreter::{attached, called, calling, compute};
 use feedforward::language::{GenerateOptions, Generated};
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
@@ -87,7 +88,7 @@ impl LanguageModel {
             };
             let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
             let mut show = |prompt: usize, text: &str| {
-                let told = Python::attach(|py| {
+                let told = attached(|py| {
                     calling(|| py.check_signals())?;
                     let Some(tell) = &on_text else { return Ok(()) };
                     called(tell.bind(py), &(prompt, text).into_pyobject(py)?).map(drop)

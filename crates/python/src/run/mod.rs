@@ -13,7 +13,8 @@ pub(crate) use model::TableModel;
 pub(crate) use rows::Rows;
 pub(crate) use search::{resume_tune, tune};
 
-use crate::errors::{compute, of_library};
+use crate::errors::of_library;
+use crate::interpreter::compute;
 use feedforward::language::{TextReading, evaluate_language, is_language_model};
 use feedforward::table::source::{InMemory, not_opened, with_tables};
 use feedforward::table::{BlockReader, Quality, SourceOptions};

@@ -1,7 +1,8 @@
 //! A trained model of tables.
 
 use super::{Tables, device, offered};
-use crate::errors::{compute, of_library};
+use crate::errors::of_library;
+use crate::interpreter::compute;
 use feedforward::table::source::with_tables;
 use feedforward::table::{DataError, Intervals, Table, Unfamiliar, Values, class_values, load};
 use feedforward::tensor::Device;

@@ -1,6 +1,6 @@
 //! A run's events as calls of a Python function, and Ctrl-C.
 
-use crate::errors::{called, calling};
+use crate::interpreter::{attached, called, calling};
 use feedforward::trainer::{Event, Observer};
 use feedforward::{Notice, Watcher};
 use pyo3::prelude::*;
@@ -33,7 +33,7 @@ impl Listener {
         if self.raised.is_some() {
             return;
         }
-        let answer = Python::attach(|py| {
+        let answer = attached(|py| {
             let arguments = (kind, values.to_string()).into_pyobject(py)?;
             called(self.tell.bind(py), &arguments)?.is_truthy()
         });
@@ -68,7 +68,7 @@ impl Observer for Listener {
     fn interrupted(&mut self) -> bool {
         if self.looked.elapsed() >= LOOK && self.raised.is_none() {
             self.looked = Instant::now();
-            let looked = Python::attach(|py| calling(|| py.check_signals()));
+            let looked = attached(|py| calling(|| py.check_signals()));
             self.raised = looked.err();
         }
         self.stop || self.raised.is_some()
