@@ -3,8 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::language::EncoderModel;
-use crate::table::{OnnxExport, element_wise_node};
-use ff_formats::write_atomic;
+use crate::table::{OnnxExport, element_wise_node, in_one_file, written};
 use ff_graph::Params;
 use ff_interop::onnx::proto::AttributeProto;
 use ff_interop::onnx::{DType, Data, GraphBuilder, Model, Session, Tensor};
@@ -13,8 +12,6 @@ use ff_ops::Activation;
 use ff_tensor::Device;
 use std::path::Path;
 
-/// The largest difference, relative to the largest number, that counts as rounding.
-const TOLERANCE: f64 = 1e-5;
 /// The lengths of the sequences that are compared.
 const LENGTHS: [usize; 4] = [7, 1, 12, 4];
 
@@ -23,38 +20,16 @@ const LENGTHS: [usize; 4] = [7, 1, 12, 4];
 /// compared.
 ///
 /// # Errors
-/// The folder is not of such an encoder; its layers have no form in ONNX yet, by name; the file cannot
-/// be written; or its outputs differ.
+/// The folder is not of such an encoder; its layers have no form in ONNX yet, by name; the file
+/// cannot be written; or its outputs differ.
 pub fn export_encoder_onnx(path: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
     let mut model = EncoderModel::open(path, device, &LanguageOptions::default())?;
     let config = model.config().clone();
     let graph = to_onnx(&config, model.parts().1.params())?;
-    let bytes = graph.to_bytes();
-    if bytes.len() >= 1 << 31 {
-        let message = "the model takes more than 2 GB, which one ONNX file cannot hold";
-        return Err(Error::usage(message));
-    }
+    let bytes = in_one_file(&graph)?;
     let session = Session::on(Model::from_bytes(&bytes)?, device)?;
     let difference = compare(&mut model, &config, &session)?;
-    if difference.is_nan() || difference > TOLERANCE {
-        return Err(Error::usage(format!(
-            "the exported graph differs from the model by {difference:.2e} on made-up tokens, which is more than rounding; \
-             nothing was written: please report this with the model's config.json"
-        )));
-    }
-    write_atomic(out, |file| std::io::Write::write_all(file, &bytes))?;
-    let summary = graph.summary();
-    let ports = |ports: &[ff_interop::onnx::Port]| {
-        ports.iter().map(|port| (port.name.clone(), port.kind())).collect()
-    };
-    Ok(OnnxExport {
-        bytes: bytes.len(),
-        inputs: ports(&summary.inputs),
-        outputs: ports(&summary.outputs),
-        nodes: summary.operators.values().sum(),
-        rows: LENGTHS.len(),
-        difference,
-    })
+    written(out, &bytes, &graph, LENGTHS.len(), difference)
 }
 
 /// The name of the output.

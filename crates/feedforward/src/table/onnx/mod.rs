@@ -47,8 +47,9 @@ pub struct OnnxExport {
 /// The largest difference between a model and its graph that counts as rounding.
 const TOLERANCE: f64 = 1e-5;
 
-/// Writes the model of a run, or an encoder, as an ONNX file, evaluates what was written on rows made up from the
-/// ranges and categories of training, gaps and unseen values included, and compares.
+/// Writes the model of a run, or an encoder, as an ONNX file, evaluates what was written on rows
+/// made up from the ranges and categories of training, gaps and unseen values included, and
+/// compares.
 ///
 /// # Errors
 /// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
@@ -60,12 +61,7 @@ pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport
     }
     let mut model = open(run, device)?;
     let graph = to_onnx(&model)?;
-    let bytes = graph.to_bytes();
-    if bytes.len() >= 1 << 31 {
-        return Err(Error::usage(
-            "the model takes more than 2 GB, which one ONNX file cannot hold",
-        ));
-    }
+    let bytes = in_one_file(&graph)?;
     let session = Session::new(Model::from_bytes(&bytes)?)?;
     let (rows, difference) = check::compare(&mut model, &session, false)?;
     written(out, &bytes, &graph, rows, difference)
@@ -137,8 +133,18 @@ fn open(run: &Path, device: &Device) -> Result<TableModel> {
     TableModel::open(&folder, device)
 }
 
+/// The bytes of a graph that fits into one file.
+pub(crate) fn in_one_file(graph: &Model) -> Result<Vec<u8>> {
+    let bytes = graph.to_bytes();
+    if bytes.len() >= 1 << 31 {
+        let message = "the model takes more than 2 GB, which one ONNX file cannot hold";
+        return Err(Error::usage(message));
+    }
+    Ok(bytes)
+}
+
 /// Writes a file that predicts as the model does.
-fn written(
+pub(crate) fn written(
     out: &Path,
     bytes: &[u8],
     graph: &Model,
@@ -148,7 +154,7 @@ fn written(
     if difference.is_nan() || difference > TOLERANCE {
         return Err(Error::usage(format!(
             "the exported graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
-             nothing was written: please report this with the run's recipe.toml"
+             nothing was written: please report this with its recipe.toml or config.json"
         )));
     }
     write_atomic(out, |file| std::io::Write::write_all(file, bytes))?;
@@ -193,11 +199,7 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
             outputs
         });
     }
-    let names: Vec<&str> = all.iter().map(String::as_str).collect();
-    let outputs = match names[..] {
-        [one] => one.to_owned(),
-        _ => graph.node("Mean", "networks/mean", &names),
-    };
+    let outputs = mean(&mut graph, &all);
     if file.classes.is_empty() {
         let y = graph.node("Identity", "prediction", &[&outputs]);
         graph.output(&y, DType::F64, &[None, Some(1)]);
@@ -208,6 +210,15 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     graph.metadata("feedforward.task", file.task.to_string());
     graph.metadata(TRANSFORMS, model.transforms().to_json());
     Ok(graph.build())
+}
+
+/// The mean of the outputs of networks.
+fn mean(graph: &mut GraphBuilder, outputs: &[String]) -> String {
+    if let [one] = outputs {
+        return one.clone();
+    }
+    let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    graph.node("Mean", "networks/mean", &names)
 }
 
 /// The same in single precision: see [`export_tflite`].
@@ -226,11 +237,7 @@ fn to_single(model: &TableModel) -> Result<Model> {
             outputs
         });
     }
-    let names: Vec<&str> = all.iter().map(String::as_str).collect();
-    let outputs = match names[..] {
-        [one] => one.to_owned(),
-        _ => graph.node("Mean", "networks/mean", &names),
-    };
+    let outputs = mean(&mut graph, &all);
     let (name, width) = match file.classes.len() {
         0 => ("prediction", 1),
         n => ("probabilities", n),
