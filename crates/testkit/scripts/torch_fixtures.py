@@ -61,8 +61,19 @@ def alibi_slopes(heads):
     return slopes + [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * power, 2)][: heads - power]
 
 
+def buckets_of(places, both, count, far):
+    """Half of the buckets have a distance each, the others divide its logarithm evenly (Raffel et al., 2020)."""
+    half = count // 2 if both else count
+    exact = half // 2
+    distance = places.abs() if both else (-places).clamp(min=0)
+    more = torch.log(distance.float().clamp(min=1) / exact) / math.log(far / exact) * (half - exact)
+    bucket = torch.where(distance < exact, distance, (exact + more.long()).clamp(max=half - 1))
+    return bucket + half * (places > 0) if both else bucket
+
+
 def attention(a, x):
     x, sinks = (x[:-1], x[-1]) if a.sinks else (x, None)
+    x, table = (x[:-1], x[-1]) if a.distances else (x, None)
     segments = x[1:] if a.fused else x[3:]
     widths = [a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.head_dim]
     parts = x[0].split(widths, -1) if a.fused else x[:3]
@@ -85,21 +96,24 @@ def attention(a, x):
     bias = torch.where(seen, 0.0, -torch.inf)
     if a.alibi:
         bias = bias - torch.tensor(alibi_slopes(a.heads))[:, None, None] * (at - s).abs()
+    if a.distances:
+        d = a.distances
+        bias = bias + table[buckets_of(s - at, d.both, d.count, d.far)].permute(2, 0, 1)
     # A query that sees no key has zeros as its result; until then it sees every key, which avoids
     # NaN.
     some = seen.any(-1, keepdim=True)
     bias = torch.where(some, bias, 0.0)
-    if a.sinks:
-        k, v = (p.repeat_interleave(group, 1) for p in (k, v))
-        scores = q @ k.mT * (a.head_dim**-0.5 if a.scale is None else a.scale) + bias
-        scores = torch.cat([scores, sinks[None, :, None, None].expand(*scores.shape[:3], 1)], -1)
-        y = scores.softmax(-1)[..., :-1] @ v
-    elif a.soft_cap is None:
-        y = F.scaled_dot_product_attention(q, k, v, bias, scale=a.scale, enable_gqa=group > 1)
-    else:
+    if a.sinks or a.soft_cap is not None:
         k, v = (p.repeat_interleave(group, 1) for p in (k, v))
         scores = q @ k.mT * (a.head_dim**-0.5 if a.scale is None else a.scale)
-        y = (a.soft_cap * torch.tanh(scores / a.soft_cap) + bias).softmax(-1) @ v
+        if a.soft_cap is not None:
+            scores = a.soft_cap * torch.tanh(scores / a.soft_cap)
+        scores = scores + bias
+        if a.sinks:
+            scores = torch.cat([scores, sinks[None, :, None, None].expand(*scores.shape[:3], 1)], -1)
+        y = scores.softmax(-1)[..., : k.shape[2]] @ v
+    else:
+        y = F.scaled_dot_product_attention(q, k, v, bias, scale=a.scale, enable_gqa=group > 1)
     y = torch.where(some, y, 0.0)
     return [y.transpose(1, 2).flatten(-2)]
 

@@ -40,6 +40,9 @@ pub struct AttentionConfig {
     pub norm: Option<(QueryKeyNorm, ff_ops::RmsNorm)>,
     /// The rotation of queries and keys by their positions.
     pub rotary: Option<Rotary>,
+    /// The learned scores by distance `[buckets, heads]`, where `heads.distances` says which share
+    /// one: layers may have a table in common.
+    pub distances: Option<ParamId>,
     /// Whether each head has a score without a key, the parameter `sinks`.
     pub sinks: bool,
     /// The names of the parameters of queries, keys, values and the output; the first for all three
@@ -65,6 +68,7 @@ impl AttentionConfig {
             out_bias: false,
             norm: None,
             rotary: None,
+            distances: None,
             sinks: false,
             names: ["q_proj", "k_proj", "v_proj", "o_proj"],
             init,
@@ -85,7 +89,8 @@ pub struct AttentionContext<'a> {
     pub segments: Option<&'a Value>,
     /// The input of keys and values if it is not x itself: `[B, S, memory features]`.
     pub memory: Option<&'a Value>,
-    /// Keys and values of earlier tokens, extended by those of x: for generation.
+    /// Keys and values of earlier tokens, extended by those of x: for generation. With `memory`,
+    /// those of the memory, computed once, when it is empty.
     pub cache: Option<&'a mut KeyValueCache>,
 }
 
@@ -122,6 +127,7 @@ pub struct Attention {
     input: Projections,
     norms: Option<[RmsNorm; 2]>,
     rotary: Option<Arc<dyn Op>>,
+    distances: Option<ParamId>,
     sinks: Option<ParamId>,
     out: Feedforward,
 }
@@ -181,7 +187,8 @@ impl Attention {
         let sinks = config
             .sinks
             .then(|| builder.param("sinks", [heads.heads], ParamKind::Bias, config.init));
-        Self { heads, ops, input, norms, rotary, sinks, out }
+        let distances = config.distances;
+        Self { heads, ops, input, norms, rotary, distances, sinks, out }
     }
 
     /// The type of queries, keys and values, and of a cache for them.
@@ -225,6 +232,12 @@ impl Attention {
             Projections::Separate([q, k, v]) => {
                 let memory = context.memory.unwrap_or(x);
                 let q = q.forward(graph, x.clone())?;
+                if let (Some(_), Some(cache)) = (context.memory, &context.cache)
+                    && !cache.is_empty()
+                {
+                    let y = self.attend(graph, &q, cache, context.segments)?;
+                    return self.out.forward(graph, y);
+                }
                 let k = k.forward(graph, memory.clone())?;
                 let v = v.forward(graph, memory.clone())?;
                 self.turned(graph, [q, k, v], context)?
@@ -265,7 +278,7 @@ impl Attention {
         qkv: &[&Value],
         context: &AttentionContext<'_>,
     ) -> Result<Value> {
-        let sinks = self.sinks.map(|sinks| graph.param(sinks));
+        let learned = [self.distances, self.sinks].map(|id| id.map(|id| graph.param(id)));
         let mut inputs: smallvec::SmallVec<[&Value; 6]> = qkv.iter().copied().collect();
         let op = match (context.segments, context.memory) {
             (None, _) => &self.ops[0],
@@ -278,7 +291,7 @@ impl Attention {
                 &self.ops[2]
             }
         };
-        inputs.extend(&sinks);
+        inputs.extend(learned.iter().flatten());
         graph.apply(op, &inputs)
     }
 
@@ -293,8 +306,10 @@ impl Attention {
         let known = if segments.is_some() { Segments::Keys } else { Segments::None };
         let heads = ff_ops::Attention { segments: known, ..self.heads };
         let segments = segments.map(tensor).transpose()?.map(Tensor::view);
-        let sinks = self.sinks.map(|sinks| graph.params().view(sinks));
-        Ok(graph.input(heads.attend(graph.device(), tensor(q)?, cache, [segments, sinks])?))
+        let [distances, sinks] =
+            [self.distances, self.sinks].map(|id| id.map(|id| graph.params().view(id)));
+        let others = [segments, distances, sinks];
+        Ok(graph.input(heads.attend(graph.device(), tensor(q)?, cache, others)?))
     }
 }
 

@@ -1,50 +1,18 @@
 //! The backward pass: over tiles of keys, whose gradients sum over all queries that see them;
 //! gradients of queries accumulate from tile to tile.
 
+use super::distance::{Lines, over_sequences};
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
-use super::{Attention, TILE, Value};
+use super::sinks::sink_gradients;
+use super::{Attention, DistanceBuckets, TILE, Value};
 use ff_graph::{Cx, Kept, OpResult, Slot};
 use ff_kernels::{
     BlockFloat, BlockTrim, Float, MatMut, MatRef, Stored, dispatch, for_heads, for_rows,
 };
 use ff_tensor::{CpuDevice, Element, Tensor, TensorMut};
 use std::ops::Range;
-
-/// du₀ = −Σₜ p₀ (dy · y) of each head.
-fn sink_gradients<S: Value>(
-    cx: &Cx<'_>,
-    sizes: &Sizes,
-    (y, dy): (Heads<'_, S>, Heads<'_, S>),
-    (logs, sinks): (&[S::Compute], &[S::Compute]),
-    (to, accumulate): (&mut [S::Compute], bool),
-) {
-    let &Sizes { batch, queries, heads, dim, .. } = sizes;
-    for_rows(
-        cx.cpu(),
-        heads,
-        2 * batch * queries * dim,
-        [(to, 1)],
-        #[inline(always)]
-        |head, [to]| {
-            let mut sum = 0.0;
-            for b in 0..batch {
-                let (y, dy) = (y.rows(b, head, 0..queries), dy.rows(b, head, 0..queries));
-                for t in 0..queries {
-                    let pairs = y.row(t).iter().zip(dy.row(t));
-                    let delta: f64 =
-                        pairs.map(|(y, dy)| y.compute().f64() * dy.compute().f64()).sum();
-                    // A query that sees no key has y = 0, and p₀ = 1.
-                    let log = logs[(b * queries + t) * heads + head];
-                    sum -= (sinks[head] - log).exp().f64() * delta;
-                }
-            }
-            let there = if accumulate { to[0] } else { S::Compute::ZERO };
-            to[0] = there + S::Compute::of(sum);
-        },
-    );
-}
 
 impl Attention {
     pub(super) fn run_backward<S: Value>(
@@ -70,13 +38,30 @@ impl Attention {
         let (y, dy) = (output(y), output(&*dy));
         let logs = kept.saved(0)?.slice::<S::Compute>()?;
         if self.sinks {
-            let at = self.tensors() + self.segments.count();
+            let at = self.inputs() - 1;
             let sinks = kept.input(at)?.slice::<S::Compute>()?;
             if let Some(slot) = dx[at].take::<S::Compute>()? {
                 sink_gradients(cx, &sizes, (y, dy), (logs, sinks), slot);
             }
         }
 
+        let learned = match (self.distances, self.table()) {
+            (Some(distances), Some(at)) => {
+                Some((distances, at, kept.input(at)?.slice::<S::Compute>()?))
+            }
+            _ => None,
+        };
+        // The gradients of the scores by distance of each sequence and head.
+        let parts = learned.filter(|(_, at, _)| dx[*at].is_needed()).map(|(distances, ..)| {
+            let shape = [batch, heads, distances.count].into();
+            Tensor::uninit(cx.device, shape, <S::Compute as Element>::DTYPE)
+        });
+        let mut parts = parts.transpose()?;
+        let part_sums = parts.as_mut().map(|parts| {
+            let row = parts.shape().len() / batch.max(1);
+            parts.slice_mut::<S::Compute>().map(|parts| MatMut::new(parts, batch, row))
+        });
+        let part_sums = part_sums.transpose()?;
         // If sums have another type, dq accumulates in separate memory.
         let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();
         let shape = [batch, queries, wide].into();
@@ -112,7 +97,9 @@ impl Attention {
             }
             None => dq.and_then(S::sums),
         };
-        let scratch = Room::<S>::len(&sizes);
+        let room = Room::<S>::len(&sizes);
+        let line = if learned.is_some() { DistanceBuckets::line_len(&sizes) } else { 0 };
+        let lines = line * sizes.group();
         let work = queries * keys * dim * sizes.group();
         let band = band(self, queries, keys);
         // Sums of the same type go to their destination, others first to separate memory.
@@ -121,10 +108,18 @@ impl Attention {
             cx.cpu(),
             (batch, kv_heads),
             work,
-            scratch,
+            room + 2 * lines,
             [dk, dv],
-            [dq_sums],
-            |(b, kv_head), scratch, [mut dk, mut dv], [dq]| {
+            [dq_sums, part_sums],
+            |(b, kv_head), scratch, [mut dk, mut dv], [dq, parts]| {
+                let (scratch, scores) = scratch.split_at_mut(room);
+                let (scores, score_sums) = scores.split_at_mut(lines);
+                if let Some((distances, _, table)) = learned {
+                    for (g, line) in scores.chunks_exact_mut(line).enumerate() {
+                        distances.line(table, kv_head * sizes.group() + g, &sizes, line);
+                    }
+                    score_sums.fill(S::Compute::ZERO);
+                }
                 let mut cut = Cut::new(scratch);
                 let room = Room::<S>::new(&sizes, &mut cut);
                 let [dk_sums, dv_sums] = if direct {
@@ -150,6 +145,11 @@ impl Attention {
                     sums: [dq, dk_sums, dv_sums],
                     direct,
                     add: add.map(|add| add && direct),
+                    lines: learned.map(|_| Lines {
+                        scores: &*scores,
+                        sums: &mut *score_sums,
+                        len: line,
+                    }),
                     room,
                 };
                 pass.unseen();
@@ -162,8 +162,20 @@ impl Attention {
                         put(cx.cpu(), dv_sums.as_mut(), dv.as_mut(), &tile, add[2]);
                     }
                 }
+                if let (Some((distances, ..)), Some(mut parts)) = (learned, parts) {
+                    let parts = parts.row(0).chunks_exact_mut(distances.count);
+                    for (line, part) in score_sums.chunks_exact(line).zip(parts) {
+                        distances.sum(line, &sizes, part);
+                    }
+                }
             },
         );
+        if let (Some((distances, at, _)), Some(parts)) = (learned, &parts)
+            && let Some((to, add)) = dx[at].take::<S::Compute>()?
+        {
+            let parts = parts.slice::<S::Compute>()?;
+            over_sequences(parts, (heads, distances.count), to, add);
+        }
         if let (Some(sums), Some(dq)) = (&sums, &mut slices[0]) {
             let sums = sums.slice::<S::Compute>()?;
             let row = if self.fused { wide + 2 * narrow } else { wide };
@@ -253,6 +265,8 @@ struct HeadBackward<'a, S: Value> {
     direct: bool,
     /// Whether each already holds a gradient.
     add: [bool; 3],
+    /// The scores by distance of each head of the group.
+    lines: Option<Lines<'a, S::Compute>>,
     room: Room<'a, S>,
 }
 
@@ -286,7 +300,8 @@ impl<S: Value> HeadBackward<'_, S> {
         S::pack_block(cpu, tile.t(), v_t);
         let segments = self.mask.tile(&keys);
         for g in 0..group {
-            let scores = Scores::new(self.op, kv_head * group + g);
+            let line = self.lines.as_ref().map(|lines| lines.scores(g));
+            let scores = Scores::new(self.op, kv_head * group + g).with_line(line, sizes.keys);
             for start in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
                 let rows = start..sizes.queries.min(start + TILE);
                 let look = self.mask.look(&rows, &keys);
@@ -361,6 +376,7 @@ impl<S: Value> HeadBackward<'_, S> {
             *log = self.logs[(b * sizes.queries + rows.start + i) * sizes.heads + head];
         }
         let dy = self.dy.rows(b, head, rows.clone());
+        let mut sums = self.lines.as_mut().map(|lines| lines.sums(g));
         dispatch(
             cpu,
             #[inline(always)]
@@ -368,7 +384,7 @@ impl<S: Value> HeadBackward<'_, S> {
                 for (i, delta) in deltas.iter_mut().enumerate().take(height) {
                     *delta = product::<S>(y.row(i), dy.row(i));
                 }
-                scores.gradients(p, dp, width, &logs, &deltas);
+                scores.gradients(p, dp, width, (&logs, &deltas), sums.as_deref_mut());
             },
         );
         let (p, dp) = (

@@ -1,5 +1,6 @@
 //! The key-value cache of generation.
 
+use super::forward::Others;
 use super::layout::{Heads, Inputs, Sizes};
 use super::{Attention, NAME, Segments};
 use ff_graph::{Error, OpError, OpResult, Result, for_stored};
@@ -16,7 +17,7 @@ use ff_tensor::{DType, Device, Shape, Tensor, TensorRef};
 /// let token = |x: f32| Tensor::from_slice(&device, &[x], &[1, 1, 1]).unwrap();
 /// cache.append(&token(0.0), &token(2.0))?;
 /// cache.append(&token(0.0), &token(4.0))?;
-/// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, [None; 2])?;
+/// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, [None; 3])?;
 /// assert_eq!((cache.len(), y.slice::<f32>().unwrap()), (2, [3.0].as_slice()));
 /// # Ok::<(), ff_graph::Error>(())
 /// ```
@@ -180,11 +181,11 @@ impl Attention {
     /// generation.
     ///
     /// With `fused`, rows may hold q, k and v side by side; only q is read. The others are the
-    /// segments of the keys, for [`Segments::Keys`], and the sinks.
+    /// segments of the keys, for [`Segments::Keys`], the scores by distance, and the sinks.
     ///
     /// # Shapes
-    /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions, sinks
-    /// `[heads]` → y `[B, T, heads·head_dim]`
+    /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions, scores
+    /// `[buckets, heads]`, sinks `[heads]` → y `[B, T, heads·head_dim]`
     ///
     /// # Errors
     /// If shapes or types do not match, or the attributes ask for [`Segments::Both`].
@@ -193,7 +194,7 @@ impl Attention {
         device: &Device,
         q: &Tensor,
         cache: &KeyValueCache,
-        others: [Option<TensorRef<'_>>; 2],
+        others: [Option<TensorRef<'_>>; 3],
     ) -> Result<Tensor> {
         named(|| self.attend_in(device, q, cache, others))
     }
@@ -203,7 +204,7 @@ impl Attention {
         device: &Device,
         q: &Tensor,
         cache: &KeyValueCache,
-        [segments, sinks]: [Option<TensorRef<'_>>; 2],
+        [segments, table, sinks]: [Option<TensorRef<'_>>; 3],
     ) -> OpResult<Tensor> {
         self.validate()?;
         let Self { heads, kv_heads, head_dim: dim, .. } = *self;
@@ -258,6 +259,16 @@ impl Attention {
             let message = format!("{} sinks of {heads} heads, found {found}", u8::from(self.sinks));
             return Err(OpError::shape(message));
         }
+        let buckets = self.distances.map(|distances| [distances.count, heads]);
+        let found = table.as_ref().map(|table| *table.shape());
+        if found.as_ref().map(Shape::dims) != buckets.as_ref().map(|dims| &dims[..]) {
+            let message = format!(
+                "scores by distance of {} by {heads} heads, found {}",
+                buckets.map_or(0, |[count, _]| count),
+                found.map_or("none".to_owned(), |shape| shape.to_string())
+            );
+            return Err(OpError::shape(message));
+        }
         let sizes = Sizes { batch, queries, keys, heads, kv_heads, dim };
         let shape = [batch, queries, wide].into();
         let mut y = Tensor::uninit(device, shape, q.dtype())?;
@@ -273,8 +284,10 @@ impl Attention {
                 v: rows(cache.values.slice::<f32>()?, narrow, capacity),
             };
             let y_values = y.slice_mut::<f32>()?;
+            let table = table.map(|table| table.slice::<f32>()).transpose()?;
             let sinks = sinks.map(|sinks| sinks.slice::<f32>()).transpose()?;
-            self.attend_single(device.cpu(), &sizes, &inputs, (segments, sinks), y_values);
+            let others = Others { segments: [segments, None], table, sinks };
+            self.attend_single(device.cpu(), &sizes, &inputs, others, y_values);
             return Ok(y);
         }
         for_stored!(q.dtype(), S => {
@@ -286,9 +299,10 @@ impl Attention {
                 v: rows(cache.values.slice::<S>()?, narrow, capacity),
             };
             let y = y.slice_mut::<S>()?;
+            let table = table.map(|t| t.slice::<<S as Stored>::Compute>()).transpose()?;
             let sinks = sinks.map(|s| s.slice::<<S as Stored>::Compute>()).transpose()?;
-            let masks = ([segments, None], sinks);
-            self.attend_to(device.cpu(), &sizes, &inputs, masks, y, None);
+            let others = Others { segments: [segments, None], table, sinks };
+            self.attend_to(device.cpu(), &sizes, &inputs, others, y, None);
             Ok(())
         })?;
         Ok(y)

@@ -1,6 +1,6 @@
 //! The cases of the generic checks.
 
-use super::{Attention, Segments};
+use super::{Attention, DistanceBuckets, Segments};
 use ff_graph::{Case, CaseInput, Fill};
 
 /// B, T and S.
@@ -27,6 +27,9 @@ fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
             inputs.push(CaseInput::constant([batch, queries], segments));
         }
     }
+    if let Some(distances) = op.distances {
+        inputs.push(CaseInput::normal([distances.count, op.heads]));
+    }
     if op.sinks {
         inputs.push(CaseInput::normal([op.heads]));
     }
@@ -34,6 +37,8 @@ fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
+    let both = |count, far| Some(DistanceBuckets { count, far, both: true });
+    let before = |count, far| Some(DistanceBuckets { count, far, both: false });
     let plain = Attention::new(2, 2, 3);
     let causal = Attention { causal: true, ..plain };
     let grouped = Attention { causal: true, ..Attention::new(4, 2, 3) };
@@ -82,6 +87,34 @@ pub(crate) fn cases() -> Vec<Case> {
         // Some queries see no key.
         case("sinks_fused_short", Attention { sinks: true, ..causal }, [1, 7, 3]),
         case("sinks_larger_than_a_tile", one_head_with_sink, [1, 66, 66]),
+        case("distances", Attention { distances: both(8, 6), ..plain }, [2, 9, 9]),
+        case("distances_causal", Attention { distances: before(5, 9), ..causal }, [2, 12, 12]),
+        case("distances_cross", Attention { distances: both(4, 3), ..plain }, [1, 3, 7]),
+        case("distances_short", Attention { distances: before(2, 3), ..causal }, [1, 7, 3]),
+        case(
+            "distances_everything",
+            Attention {
+                scale: Some(0.4),
+                soft_cap: Some(1.5),
+                distances: both(6, 5),
+                segments: Segments::Both,
+                sinks: true,
+                ..Attention::new(4, 2, 3)
+            },
+            [2, 9, 9],
+        ),
+        case(
+            "distances_fused_padding",
+            Attention { distances: both(7, 8), segments: Segments::Keys, fused: true, ..plain },
+            [2, 7, 7],
+        ),
+        case(
+            "distances_larger_than_a_tile",
+            Attention { scale: Some(1.0), distances: both(32, 60), ..Attention::new(1, 1, 2) },
+            [1, 66, 70],
+        ),
+        case("distances_no_keys", Attention { distances: both(4, 8), ..plain }, [1, 2, 0]),
+        case("distances_no_queries", Attention { distances: both(4, 8), ..plain }, [1, 0, 2]),
         case("one", fused, [1, 1, 1]),
         case("no_rows", fused, [0, 4, 4]),
         case("no_queries", plain, [2, 0, 3]),

@@ -4,7 +4,7 @@
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
-use super::{Attention, TILE, Value};
+use super::{Attention, DistanceBuckets, TILE, Value};
 use ff_graph::{Cx, OpResult, Spec};
 use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_heads};
 use ff_tensor::{CpuDevice, TensorMut, TensorRef};
@@ -13,8 +13,15 @@ use std::ops::Range;
 /// The number of queries per packed tile of keys.
 const ROWS: usize = 4 * TILE;
 
-/// The segments of keys and of queries, and the sinks.
-type Others<'a, T> = ([Option<&'a [i32]>; 2], Option<&'a [T]>);
+/// The inputs besides queries, keys and values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Others<'a, T> {
+    /// The segments of keys and of queries.
+    pub(super) segments: [Option<&'a [i32]>; 2],
+    /// The scores by distance.
+    pub(super) table: Option<&'a [T]>,
+    pub(super) sinks: Option<&'a [T]>,
+}
 
 impl Attention {
     pub(super) fn run_forward<S: Value>(
@@ -40,7 +47,8 @@ impl Attention {
             Some(sinks) if self.sinks => Some(sinks.slice::<S::Compute>()?),
             _ => None,
         };
-        self.attend_to(cx.cpu(), &sizes, &inputs, (segments, sinks), y, logs);
+        let table = self.table().map(|at| x[at].slice::<S::Compute>()).transpose()?;
+        self.attend_to(cx.cpu(), &sizes, &inputs, Others { segments, table, sinks }, y, logs);
         Ok(())
     }
 
@@ -50,7 +58,7 @@ impl Attention {
         cpu: &CpuDevice,
         sizes: &Sizes,
         inputs: &Inputs<'_, S>,
-        (segments, sinks): Others<'_, S::Compute>,
+        Others { segments, table, sinks }: Others<'_, S::Compute>,
         y: &mut [S],
         logs: Option<&mut [S::Compute]>,
     ) {
@@ -58,28 +66,35 @@ impl Attention {
         let rows = batch * queries;
         let y = MatMut::new(y, rows, heads * dim);
         let logs = logs.map(|logs| MatMut::new(logs, rows, heads));
-        let scratch = Room::<S>::len(sizes);
+        let learned = self.distances.zip(table);
+        let room = Room::<S>::len(sizes);
+        let line = if learned.is_some() { DistanceBuckets::line_len(sizes) } else { 0 };
         let work = queries * keys * dim * sizes.group();
         let band = band(self, queries, keys);
         for_heads(
             cpu,
             (batch, kv_heads),
             work,
-            scratch,
+            room + line,
             [Some(y)],
             [logs],
             |(b, kv_head), scratch, [y], [mut logs]| {
                 let Some(mut y) = y else { return };
+                let (scratch, line) = scratch.split_at_mut(room);
                 let part = |i: usize, len: usize| segments[i].map(|s| &s[b * len..][..len]);
                 let mask = Mask { band, keys: part(0, keys), queries: part(1, queries) };
                 for g in 0..sizes.group() {
                     let head = kv_head * sizes.group() + g;
                     let query = |rows: Range<usize>| inputs.q.rows(b, head, rows);
+                    if let Some((distances, table)) = learned {
+                        distances.line(table, head, sizes, line);
+                    }
+                    let line = learned.map(|_| &*line);
                     let mut pass = HeadForward {
                         cpu,
                         sizes,
                         mask,
-                        scores: Scores::new(self, head),
+                        scores: Scores::new(self, head).with_line(line, keys),
                         sink: sinks.map(|sinks| sinks[head]),
                         query: &query,
                         keys: (inputs.k, inputs.v, b, kv_head),

@@ -3,17 +3,20 @@
 mod backward;
 mod cache;
 mod cases;
+mod distance;
 mod forward;
 mod layout;
 mod mask;
 pub(crate) mod rotary;
 mod scores;
 mod single;
+mod sinks;
 #[cfg(test)]
 mod tests;
 
 pub use cache::KeyValueCache;
 pub(crate) use cases::cases;
+pub use distance::DistanceBuckets;
 
 use ff_graph::for_stored;
 use ff_graph::{Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec};
@@ -32,10 +35,10 @@ const TILE: usize = 64;
 /// so that memory grows with T, not T².
 ///
 /// Forward, for query t of a head: uₛ = qₜ·kₛ scale, then c tanh(uₛ/c) with a soft cap, less
-/// slope·|t + S − T − s| with alibi; p = softmax over the keys that t sees; y = Σₛ pₛ vₛ; zeros
-/// where it sees none
+/// slope·|t + S − T − s| with alibi, plus r of the bucket of s − (t + S − T) with `distances`; p =
+/// softmax over the keys that t sees; y = Σₛ pₛ vₛ; zeros where it sees none
 /// Backward, with δ = dy·y: dv = Σₜ pₜ dyₜ, dpₛ = dy·vₛ, du = p ⊙ (dp − δ) (1 − tanh²) scale, dq =
-/// Σₛ duₛ kₛ, dk = Σₜ duₜ qₜ
+/// Σₛ duₛ kₛ, dk = Σₜ duₜ qₜ, dr = Σ p ⊙ (dp − δ) over the pairs of a bucket
 ///
 /// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), s −
 /// (t + S − T) ≤ a (with keys a ahead), and the segments allow it.
@@ -45,13 +48,13 @@ const TILE: usize = 64;
 /// 2025).
 ///
 /// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32),
-/// then the sinks. Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of
+/// then r, then the sinks. Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of
 /// bf16 are multiplied as bf16 and summed in f32.
 ///
 /// # Shapes
 /// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or
-/// `[B, T, (heads + 2·kv_heads)·head_dim]`; segments of keys `[B, S]`, of queries `[B, T]`; sinks
-/// `[heads]` → y `[B, T, heads·head_dim]`
+/// `[B, T, (heads + 2·kv_heads)·head_dim]`; segments of keys `[B, S]`, of queries `[B, T]`; r
+/// `[buckets, heads]`; sinks `[heads]` → y `[B, T, heads·head_dim]`
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -88,6 +91,8 @@ pub struct Attention {
     pub soft_cap: Option<f64>,
     /// Whether scores decrease with distance, with a slope per head (Press et al., 2022).
     pub alibi: bool,
+    /// The buckets of distances that have a learned score per head.
+    pub distances: Option<DistanceBuckets>,
     /// Whether q, k and v are side by side in one input.
     pub fused: bool,
     /// The segment inputs.
@@ -132,6 +137,7 @@ impl Attention {
             ahead: None,
             soft_cap: None,
             alibi: false,
+            distances: None,
             fused: false,
             segments: Segments::None,
             sinks: false,
@@ -146,6 +152,17 @@ impl Attention {
     /// The number of inputs before the segments.
     fn tensors(&self) -> usize {
         if self.fused { 1 } else { 3 }
+    }
+
+    /// The place of the learned scores among the inputs.
+    fn table(&self) -> Option<usize> {
+        self.distances.map(|_| self.tensors() + self.segments.count())
+    }
+
+    /// The number of inputs.
+    fn inputs(&self) -> usize {
+        let learned = usize::from(self.distances.is_some()) + usize::from(self.sinks);
+        self.tensors() + self.segments.count() + learned
     }
 
     /// Checks the attributes.
@@ -166,6 +183,7 @@ impl Attention {
                 self.scale, self.soft_cap
             ));
         }
+        self.distances.map_or(Ok(()), |distances| distances.validate())?;
         let width = kv_heads.checked_mul(2).and_then(|n| n.checked_add(heads));
         if width.and_then(|n| n.checked_mul(head_dim)).is_none_or(|n| n > 1 << 32) {
             return fail(format!("{heads} heads of {head_dim} features are too many"));
@@ -228,12 +246,14 @@ impl Op for Attention {
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         self.validate()?;
         let tensors = self.tensors();
-        let expected = tensors + self.segments.count() + usize::from(self.sinks);
+        let expected = self.inputs();
         if x.len() != expected {
             let names = if self.fused { "fused q, k and v" } else { "q, k, v" };
             let message = format!(
-                "expected {expected} inputs ({names}, with segments: {:?}, sinks: {}), found {}",
+                "expected {expected} inputs ({names}, with segments: {:?}, scores by distance: {}, \
+                 sinks: {}), found {}",
                 self.segments,
+                self.distances.is_some(),
                 self.sinks,
                 x.len()
             );
@@ -254,11 +274,23 @@ impl Op for Attention {
                 format!("the sinks must be [{}] of {sums}, found {shape} of {dtype}", sizes.heads);
             return Err(OpError::shape(message));
         }
+        let table = self.table().zip(self.distances);
+        if let Some((at, DistanceBuckets { count, .. })) = table
+            && x[at] != Spec::new([count, sizes.heads], sums)
+        {
+            let Spec { shape, dtype } = x[at];
+            let message = format!(
+                "the scores by distance must be [{count}, {}] of {sums}, found {shape} of {dtype}",
+                sizes.heads
+            );
+            return Err(OpError::shape(message));
+        }
         let pairs = sizes.batch * sizes.heads * mask::pairs(self, &sizes);
         let flops = 4 * sizes.dim * pairs;
         let y = x[0].with_shape([sizes.batch, sizes.queries, sizes.heads * sizes.dim]);
         let mut contract = Contract::new([y]);
-        if need[..tensors].contains(&true) || self.sinks && need[expected - 1] {
+        let learned = tensors + self.segments.count()..expected;
+        if need[..tensors].contains(&true) || need[learned].contains(&true) {
             let row = Spec::new([sizes.batch, sizes.queries, sizes.heads], sums);
             contract = contract.keep_output(0).save(row).cost(flops, flops / 2 * 5);
             for i in 0..expected {
@@ -266,6 +298,10 @@ impl Op for Attention {
             }
             if dtype == DType::BF16 && need[0] {
                 contract = contract.dscratch(Spec::new(y.shape, DType::F32));
+            }
+            if let Some((_, DistanceBuckets { count, .. })) = table.filter(|(at, _)| need[*at]) {
+                let parts = [sizes.batch, sizes.heads, count];
+                contract = contract.dscratch(Spec::new(parts, sums));
             }
         } else {
             contract = contract.cost(flops, 0);

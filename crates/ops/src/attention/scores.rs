@@ -14,6 +14,8 @@ pub(super) struct Scores<'a, T> {
     cap: Option<T>,
     /// The slope of alibi.
     slope: T,
+    /// The learned scores by distance, and the place of distance 0 among them.
+    line: Option<(&'a [T], isize)>,
     /// The key at the position of the tile's first query, relative to the tile's first key.
     at: isize,
     band: Band,
@@ -33,11 +35,18 @@ impl<'a, T: Float> Scores<'a, T> {
             scale: T::of(scale),
             cap: op.soft_cap.map(T::of),
             slope: T::of(if op.alibi { slope(head, op.heads) } else { 0.0 }),
+            line: None,
             at: 0,
             band: Band::ALL,
             keys: None,
             queries: None,
         }
+    }
+
+    /// These scores with a line of learned ones, the first for the first of so many keys seen from
+    /// the last one.
+    pub(super) fn with_line(self, line: Option<&'a [T]>, keys: usize) -> Self {
+        Self { line: line.map(|line| (line, keys as isize - 1)), ..self }
     }
 
     /// These scores for a tile.
@@ -53,7 +62,14 @@ impl<'a, T: Float> Scores<'a, T> {
 
     /// Whether a score is more than a scaled product.
     fn plain(&self) -> bool {
-        self.cap.is_none() && self.slope == T::ZERO && self.keys.is_none()
+        self.cap.is_none() && self.slope == T::ZERO && self.keys.is_none() && self.line.is_none()
+    }
+
+    /// Where the keys from `first` on, seen from query `i`, begin in a line whose distance 0 is at
+    /// `own`.
+    #[inline(always)]
+    fn place(&self, own: isize, i: usize, first: usize) -> usize {
+        (own + first as isize - self.at - i as isize) as usize
     }
 
     /// The chunks of a row with keys visible to query `i`, and the range of those keys.
@@ -91,6 +107,12 @@ impl<'a, T: Float> Scores<'a, T> {
                 let at = self.at + i as isize - first as isize;
                 for (l, u) in u.iter_mut().enumerate() {
                     *u -= self.slope * T::of((at - l as isize) as f64).abs();
+                }
+            }
+            if let Some((line, own)) = self.line {
+                let line = &line[self.place(own, i, first)..][..LANES];
+                for l in 0..LANES {
+                    u[l] += line[l];
                 }
             }
             if let Some(keys) = self.keys {
@@ -193,20 +215,20 @@ impl<'a, T: Float> Scores<'a, T> {
     }
 
     /// Turns products into weights p = eᵘ⁻ˡ, with l the row's ln Σ eᵘ, and dp into du = p (dp − δ)
-    /// times the derivative of the score.
+    /// times the derivative of the score; adds p (dp − δ) to the sums of a line of learned scores.
     #[inline(always)]
     pub(super) fn gradients(
         &self,
         x: &mut [T],
         dp: &mut [T],
         width: usize,
-        logs: &[T],
-        deltas: &[T],
+        (logs, deltas): (&[T], &[T]),
+        sums: Option<&mut [T]>,
     ) {
         if self.plain() {
-            self.gradients_of::<true>(x, dp, width, logs, deltas);
+            self.gradients_of::<true>(x, dp, width, (logs, deltas), None);
         } else {
-            self.gradients_of::<false>(x, dp, width, logs, deltas);
+            self.gradients_of::<false>(x, dp, width, (logs, deltas), sums);
         }
     }
 
@@ -216,8 +238,8 @@ impl<'a, T: Float> Scores<'a, T> {
         x: &mut [T],
         dp: &mut [T],
         width: usize,
-        logs: &[T],
-        deltas: &[T],
+        (logs, deltas): (&[T], &[T]),
+        mut sums: Option<&mut [T]>,
     ) {
         let scores = *self;
         let rows = x.as_chunks_mut::<TILE>().0.iter_mut().zip(dp.as_chunks_mut::<TILE>().0);
@@ -226,14 +248,23 @@ impl<'a, T: Float> Scores<'a, T> {
             let (row, dp) = (row.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
             for c in chunks.clone() {
                 let (u, slope) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, seen);
+                let mut of_scores = [T::ZERO; LANES];
                 for l in 0..LANES {
                     let p = (u[l] - log).exp_weight();
-                    let d = p * (dp[c][l] - delta) * scores.scale;
+                    let d = p * (dp[c][l] - delta);
+                    of_scores[l] = if u[l] == T::NEG_INFINITY { T::ZERO } else { d };
+                    let d = d * scores.scale;
                     let d = if PLAIN { d } else { d * slope[l] };
                     // Outside the band, dp may hold anything.
                     let seen = u[l] != T::NEG_INFINITY;
                     row[c][l] = if seen { p } else { T::ZERO };
                     dp[c][l] = if seen { d } else { T::ZERO };
+                }
+                if !PLAIN && let (Some((_, own)), Some(sums)) = (scores.line, &mut sums) {
+                    let sums = &mut sums[scores.place(own, i, c * LANES)..][..LANES];
+                    for l in 0..LANES {
+                        sums[l] += of_scores[l];
+                    }
                 }
             }
             for values in [row, dp] {

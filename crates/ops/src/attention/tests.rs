@@ -73,7 +73,7 @@ fn cached(op: Attention, steps: &[usize]) {
             tensor(&rows.copied().collect::<Vec<f32>>(), &[batch, step, width])
         };
         cache.append(&part(&k, narrow), &part(&v, narrow)).unwrap();
-        let y = op.attend(&device, &part(&q, width), &cache, [None; 2]).unwrap();
+        let y = op.attend(&device, &part(&q, width), &cache, [None; 3]).unwrap();
         let rows = expected.chunks(keys * width);
         let expected: Vec<f64> =
             rows.flat_map(|y| &y[first * width..][..step * width]).copied().collect();
@@ -106,7 +106,7 @@ fn a_fused_cache_is_the_same_and_padding_is_not_seen() {
     let all = Run::new(&op.op(), &[qkv.clone(), segments.clone()]).unwrap().output::<f32>(0);
     let mut cache = KeyValueCache::new(&device, DType::F32, 2, 3, 5).unwrap();
     cache.append_fused(&qkv).unwrap();
-    let y = op.attend(&device, &qkv, &cache, [Some(segments.view()), None]).unwrap();
+    let y = op.attend(&device, &qkv, &cache, [Some(segments.view()), None, None]).unwrap();
     assert_eq!(y.slice::<f32>().unwrap(), all);
     assert!(all[..12].iter().all(|&y| y == 0.0), "padding sees nothing");
 }
@@ -128,13 +128,17 @@ fn what_does_not_fit_a_cache_is_named() {
     assert_eq!((cache.len(), cache.capacity()), (2, 2));
     cache.truncate(1);
     let op = Attention::new(1, 1, 2);
-    assert!(op.attend(&device, &x(&[1, 1, 3]), &cache, [None; 2]).is_err());
-    assert!(op.attend(&device, &half, &cache, [None; 2]).is_err());
+    assert!(op.attend(&device, &x(&[1, 1, 3]), &cache, [None; 3]).is_err());
+    assert!(op.attend(&device, &half, &cache, [None; 3]).is_err());
     let segments = tensor(&[0], &[1, 1]);
-    assert!(op.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None]).is_err());
+    assert!(
+        op.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None, None]).is_err()
+    );
     let keys = Attention { segments: Segments::Keys, ..op };
-    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, [None; 2]).is_err());
-    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None]).is_ok());
+    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, [None; 3]).is_err());
+    assert!(
+        keys.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None, None]).is_ok()
+    );
     cache.clear();
     assert!(cache.is_empty());
 }
@@ -145,6 +149,7 @@ fn wrong_attributes_and_shapes_are_named() {
     let x = [spec(&[1, 2, 4]), spec(&[1, 3, 2]), spec(&[1, 3, 2])];
     let op = Attention::new(2, 1, 2);
     assert!(op.contract(&x, &[true; 3]).is_ok());
+    let buckets = |count, far, both| Some(DistanceBuckets { count, far, both });
     let message =
         |op: Attention, x: &[Spec]| op.contract(x, &vec![true; x.len()]).unwrap_err().to_string();
     for (op, part) in [
@@ -153,6 +158,9 @@ fn wrong_attributes_and_shapes_are_named() {
         (Attention { soft_cap: Some(0.0), ..op }, "finite and positive"),
         (Attention { scale: Some(f64::NAN), ..op }, "must be finite"),
         (Attention::new(2, 2, 2), "k and v [B, S, 4]"),
+        (Attention { distances: buckets(3, 9, true), ..op }, "must be 4 or more"),
+        (Attention { distances: buckets(8, 4, false), ..op }, "above the 4"),
+        (Attention { distances: buckets(8, 5, false), ..op }, "expected 4 inputs"),
         (Attention { fused: true, ..op }, "expected 1 inputs"),
         (Attention { segments: Segments::Keys, ..op }, "expected 4 inputs"),
         (Attention::new(1 << 40, 1 << 40, 1 << 40), "too many"),
@@ -160,6 +168,9 @@ fn wrong_attributes_and_shapes_are_named() {
         let message = message(op, &x);
         assert!(message.contains(part), "{message}");
     }
+    let near = Attention { distances: buckets(8, 5, false), ..op };
+    let wrong = [x[0], x[1], x[2], spec(&[2, 8])];
+    assert!(message(near, &wrong).contains("must be [8, 2] of f32, found [2, 8]"));
     let keys = Attention { segments: Segments::Keys, ..op };
     let wrong = [x[0], x[1], x[2], Spec::new([1, 2], DType::I32)];
     assert!(message(keys, &wrong).contains("must be [1, 3]"));
@@ -237,6 +248,90 @@ fn threads_do_not_show_and_bf16_is_close_to_f32() {
         close(&bf16s[0].0, &f32s[0].0);
         close(&bf16s[0].1, &f32s[0].1);
     }
+}
+
+/// Where the buckets of `transformers` 5.24 begin (`T5Attention._relative_position_bucket`).
+#[test]
+fn buckets_begin_where_transformers_has_them() {
+    let check = |count, far, both, starts: &[isize]| {
+        let buckets = DistanceBuckets { count, far, both };
+        for distance in 0..far as isize + 3 {
+            let own = starts.iter().rposition(|&start| start <= distance).unwrap();
+            assert_eq!(buckets.bucket(-distance), own, "{buckets:?} {distance} before");
+            let behind = if both && distance > 0 { own + count / 2 } else { 0 };
+            assert_eq!(buckets.bucket(distance), behind, "{buckets:?} {distance} behind");
+        }
+    };
+    check(32, 128, true, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]);
+    check(8, 20, true, &[0, 1, 2, 7]);
+    check(6, 100, true, &[0, 1, 10]);
+    check(16, 37, true, &[0, 1, 2, 3, 4, 7, 13, 22]);
+    check(
+        32,
+        128,
+        false,
+        &[
+            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19, 21, 24, 27, 31, 35, 40,
+            46, 52, 59, 67, 77, 87, 99, 113,
+        ],
+    );
+    check(10, 1000, false, &[0, 1, 2, 3, 4, 5, 15, 42, 121, 347]);
+    // No distance has the bucket before the last.
+    check(5, 3, false, &[0, 1, 2, 3, 3]);
+}
+
+/// A cache, a token at a time or many, has the scores of their distances.
+#[test]
+fn scores_by_distance_are_those_of_a_cache() {
+    let device = Device::default();
+    let distances = Some(DistanceBuckets { count: 9, far: 30, both: false });
+    let op = Attention { causal: true, distances, ..Attention::new(3, 3, 5) };
+    let (batch, keys, width) = (2, 75, 15);
+    let [q, k, v] = [11, 12, 13].map(|seed| normal(batch * keys * width, seed));
+    let table = tensor(&normal(27, 14), &[9, 3]);
+    let whole = |x: &[f32]| tensor(x, &[batch, keys, width]);
+    let all = Run::new(&op.op(), &[whole(&q), whole(&k), whole(&v), table.clone()]).unwrap();
+    let all = all.output::<f32>(0);
+    let mut cache = KeyValueCache::new(&device, DType::F32, batch, width, keys).unwrap();
+    let mut first = 0;
+    for step in [1, 2, 70, 1, 1] {
+        let rows = |x: &[f32]| -> Vec<f32> {
+            x.chunks(keys * width)
+                .flat_map(|x| x[first * width..][..step * width].to_vec())
+                .collect()
+        };
+        let part = |x: &[f32]| tensor(&rows(x), &[batch, step, width]);
+        cache.append(&part(&k), &part(&v)).unwrap();
+        let y = op.attend(&device, &part(&q), &cache, [None, Some(table.view()), None]).unwrap();
+        assert_close(&wide(y.slice().unwrap()), &wide(&rows(&all)), F32);
+        first += step;
+    }
+    let error = op.attend(&device, &whole(&q), &cache, [None; 3]).unwrap_err().to_string();
+    assert!(error.contains("scores by distance of 9 by 3 heads, found none"), "{error}");
+}
+
+/// Sequences and heads share the table, whose gradient sums over all of them.
+#[test]
+fn threads_do_not_show_in_the_gradient_of_scores_by_distance() {
+    let distances = Some(DistanceBuckets { count: 32, far: 128, both: true });
+    let op = Attention { scale: Some(1.0), distances, ..Attention::new(6, 6, 16) };
+    let dims = [3, 150, 96];
+    let inputs = [21, 22, 23].map(|seed| tensor(&normal(dims.iter().product(), seed), &dims));
+    let table = tensor(&normal(32 * 6, 24), &[32, 6]);
+    let mut found: Vec<[Vec<f32>; 3]> = Vec::new();
+    for threads in [1, 2, 3, 4] {
+        let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+        let params = ff_graph::Params::allocate(&device, DType::F32, vec![], true).unwrap();
+        let mut graph = ff_graph::Graph::new(&device, params);
+        let x: Vec<_> = inputs.iter().chain([&table]).map(|x| graph.variable(x.clone())).collect();
+        let y = graph.apply(&op.op(), &[&x[0], &x[1], &x[2], &x[3]]).unwrap();
+        let out = y.slice::<f32>().unwrap().to_vec();
+        let dy = tensor(&normal(out.len(), 25), &dims);
+        graph.backward_from(y, Some(dy)).unwrap();
+        let gradient = |i: usize| graph.grad(&x[i]).unwrap().slice::<f32>().unwrap().to_vec();
+        found.push([out, gradient(0), gradient(3)]);
+    }
+    assert!(found.iter().all(|other| *other == found[0]), "threads show");
 }
 
 /// Documents packed side by side, and padding, give the results of each document alone.
