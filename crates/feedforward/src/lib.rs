@@ -27,6 +27,8 @@ pub mod finetune;
 mod inspect;
 #[cfg(feature = "language")]
 pub mod language;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod run;
 #[cfg(feature = "language")]
 pub mod sequence;
@@ -69,7 +71,7 @@ pub use table::{
     resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
-pub use table::{Imported, OnnxExport, export_onnx, export_tflite, import};
+pub use table::{Imported, OnnxExport, export_onnx, export_onnx_within, export_tflite, import};
 pub use tasks::{
     TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
     stated_command,

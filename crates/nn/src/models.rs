@@ -1,8 +1,9 @@
 //! Networks, built from their configs.
 
 pub use crate::decoder::{
-    CausalLm, CausalLoss, DecoderConfig, Family, FileTensor, LayerConfig, LayerRope, ModelCache,
-    MoeConfig, TokenBatch, file_tensors, is_ignored, plain_file_tensors,
+    CausalLm, CausalLoss, DecoderConfig, DecoderLayerNames, DecoderNames, Family, FileTensor,
+    LayerConfig, LayerRope, ModelCache, MoeConfig, TokenBatch, file_tensors, is_ignored,
+    plain_file_tensors,
 };
 pub use crate::encoder::{
     Encoder, EncoderBatch, EncoderConfig, EncoderDropout, EncoderFamily, EncoderHead,

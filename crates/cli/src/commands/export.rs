@@ -86,7 +86,7 @@ mod language {
     }
 }
 
-/// Models of tables as ONNX, or for Keras.
+/// Models as ONNX, and those of tables for Keras and TensorFlow Lite.
 #[cfg(feature = "onnx")]
 mod onnx {
     use super::{Device, ExitCode, Export, Failure, Terminal, Working, bytes, json, quoted_path};
@@ -101,7 +101,9 @@ mod onnx {
         terminal: &Terminal,
     ) -> Result<ExitCode, Failure> {
         if arguments.weights.is_some() {
-            return Err(Failure::usage("--type is for language models; files of tables hold f32"));
+            return Err(Failure::usage(
+                "--type is for --to huggingface and gguf; this format holds f32",
+            ));
         }
         let run = &arguments.model;
         let out = arguments.out.clone().unwrap_or_else(|| {

@@ -22,6 +22,8 @@ pub use modules::Pooling;
 pub(crate) use modules::{Modules, write_modules};
 #[cfg(feature = "onnx")]
 pub use onnx::export_encoder_onnx;
+#[cfg(feature = "onnx")]
+pub(crate) use onnx::export_within as export_encoder_within;
 pub(crate) use reader::TextReader;
 pub use search::{Hit, Pair, Pairs, VectorIndex};
 pub(crate) use static_table::StaticTable;

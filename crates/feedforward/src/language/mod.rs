@@ -9,6 +9,8 @@ mod export;
 mod likelihood;
 mod model;
 pub mod objective;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod recipe;
 mod report;
 mod samples;
@@ -27,6 +29,10 @@ pub use model::{
     StopReason, TranslateOptions, Translator, generate, generate_tokens, model_folder,
     read_weights, save,
 };
+#[cfg(feature = "onnx")]
+pub use onnx::export_decoder_onnx;
+#[cfg(feature = "onnx")]
+pub(crate) use onnx::{export_within as export_decoder_within, is_decoder_model};
 pub use recipe::PretrainRecipe;
 pub use scores::{Choice, Choices, Exact, TextScores};
 pub use summary::PretrainSummary;

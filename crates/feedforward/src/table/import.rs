@@ -92,7 +92,11 @@ pub fn import(
     };
     (found.inputs, found.outputs) = (ports(&summary.inputs), ports(&summary.outputs));
     found.values = summary.tensors.iter().map(|t| t.2.iter().product::<usize>()).sum();
-    let bytes = super::onnx::in_one_file(&model)?;
+    let bytes = model.to_bytes();
+    if bytes.len() >= 1 << 31 {
+        let message = "the model takes more than 2 GB, which one ONNX file cannot hold";
+        return Err(Error::usage(message));
+    }
     let session = Session::on(model, device)?;
     let network = Network::of(session.model()).map_err(Error::from);
     let network = network.and_then(|network| {

@@ -44,9 +44,7 @@ pub use onnx::export_keras;
 #[cfg(all(feature = "language", feature = "onnx"))]
 pub(crate) use onnx::network::element_wise as element_wise_node;
 #[cfg(feature = "onnx")]
-pub use onnx::{OnnxExport, export_onnx, export_tflite, to_onnx};
-#[cfg(all(feature = "language", feature = "onnx"))]
-pub(crate) use onnx::{in_one_file, written};
+pub use onnx::{OnnxExport, export_onnx, export_onnx_within, export_tflite, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;

@@ -1,5 +1,7 @@
 //! Building models for export.
 
+use super::Result;
+use super::beside::Beside;
 use super::data::DType;
 use super::model::Model;
 use super::proto::{
@@ -8,6 +10,7 @@ use super::proto::{
 };
 use super::tensor::Tensor;
 use std::collections::HashSet;
+use std::path::Path;
 
 /// The version of the file's format, which runtimes of 2024 and later read.
 const IR_VERSION: i64 = 10;
@@ -34,12 +37,29 @@ pub struct GraphBuilder {
     names: HashSet<String>,
     metadata: Vec<Entry>,
     uses_ml: bool,
+    beside: Option<Beside>,
+}
+
+/// A dimension of an input or an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dim<'a> {
+    /// A size.
+    Fixed(usize),
+    /// One that varies, the same wherever it has this name.
+    Open(&'a str),
 }
 
 impl GraphBuilder {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
         Self { graph: GraphProto { name: name.into(), ..Default::default() }, ..Self::default() }
+    }
+
+    /// The same, whose stored tensors go to a new file once they take more than `limit` bytes, as
+    /// they are made. The model's file belongs into the folder of that file.
+    #[must_use]
+    pub fn with_data_beside(self, data: &Path, limit: u64) -> Self {
+        Self { beside: Some(Beside::new(data, limit)), ..self }
     }
 
     /// A name that is not taken.
@@ -66,10 +86,21 @@ impl GraphBuilder {
         name
     }
 
+    /// An input whose open dimensions have names.
+    pub fn input_of(&mut self, name: &str, dtype: DType, dims: &[Dim<'_>], about: &str) -> String {
+        let name = self.fresh(name);
+        self.graph.input.push(port_of(&name, dtype, dims, about));
+        name
+    }
+
     /// A stored tensor.
     pub fn constant(&mut self, name: &str, tensor: &Tensor) -> String {
         let name = self.fresh(name);
-        self.graph.initializer.push(tensor.to_proto(&name));
+        let proto = tensor.to_proto(&name);
+        match &mut self.beside {
+            Some(beside) => beside.add(proto, &mut self.graph.initializer),
+            None => self.graph.initializer.push(proto),
+        }
         name
     }
 
@@ -92,7 +123,7 @@ impl GraphBuilder {
     }
 
     /// A node of several outputs; gives their names.
-    pub(crate) fn nodes(
+    pub fn nodes(
         &mut self,
         operator: &str,
         name: &str,
@@ -147,12 +178,26 @@ impl GraphBuilder {
         self.graph.output.push(port(name, dtype, dims, ""));
     }
 
+    /// An output whose open dimensions have names.
+    pub fn output_of(&mut self, name: &str, dtype: DType, dims: &[Dim<'_>]) {
+        self.graph.output.push(port_of(name, dtype, dims, ""));
+    }
+
     /// An entry of the metadata.
     pub fn metadata(&mut self, key: &str, value: impl Into<String>) {
         self.metadata.push(Entry { key: key.into(), value: value.into() });
     }
 
-    /// The model.
+    /// The model, and whether tensors of it are in the file beside it.
+    ///
+    /// # Errors
+    /// That file could not be written.
+    pub fn finish(mut self) -> Result<(Model, bool)> {
+        let beside = self.beside.take().map_or(Ok(false), Beside::finish)?;
+        Ok((self.build(), beside))
+    }
+
+    /// The model, where all of it is in memory.
     pub fn build(self) -> Model {
         let mut opset_import = vec![OperatorSetId { domain: String::new(), version: OPSET }];
         if self.uses_ml {
@@ -172,14 +217,18 @@ impl GraphBuilder {
 
 fn port(name: &str, dtype: DType, dims: &[Option<usize>], about: &str) -> ValueInfo {
     let open = |at: usize| if at == 0 { "N".into() } else { format!("N{at}") };
-    let dim = dims
-        .iter()
-        .enumerate()
-        .map(|(i, &d)| Dimension {
-            value: d.map(|d| d as i64),
-            param: d.is_none().then(|| open(i)),
-        })
-        .collect();
+    let names: Vec<String> = (0..dims.len()).map(open).collect();
+    let dims: Vec<Dim<'_>> =
+        dims.iter().zip(&names).map(|(d, name)| d.map_or(Dim::Open(name), Dim::Fixed)).collect();
+    port_of(name, dtype, &dims, about)
+}
+
+fn port_of(name: &str, dtype: DType, dims: &[Dim<'_>], about: &str) -> ValueInfo {
+    let dim = |dim: &Dim<'_>| match *dim {
+        Dim::Fixed(d) => Dimension { value: Some(d as i64), param: None },
+        Dim::Open(name) => Dimension { value: None, param: Some(name.into()) },
+    };
+    let dim = dims.iter().map(dim).collect();
     let tensor_type =
         Some(TensorType { elem_type: dtype.code(), shape: Some(TensorShape { dim }) });
     ValueInfo {

@@ -1,5 +1,6 @@
 //! ONNX: a codec of its protobuf messages, a builder of graphs, and an evaluator for inference.
 
+mod beside;
 mod build;
 mod data;
 mod model;
@@ -10,7 +11,7 @@ mod rows;
 mod session;
 mod tensor;
 
-pub use build::GraphBuilder;
+pub use build::{Dim, GraphBuilder};
 pub use data::{DType, Data};
 pub use model::{Model, Port, Summary};
 pub use network::{Head, Network, NetworkLayer};

@@ -138,7 +138,15 @@ impl Session {
     /// # Errors
     /// As [`Session::new`].
     pub fn on(model: Model, device: &Device) -> Result<Self> {
-        let plan = Compiler::new(&model, device).graph(model.graph()?, None)?;
+        Self::of_size(model, device, MEMORY)
+    }
+
+    /// The same for a model whose stored tensors take up to `stored` bytes; 8 GiB elsewhere.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn of_size(model: Model, device: &Device, stored: usize) -> Result<Self> {
+        let plan = Compiler::new(&model, device, stored).graph(model.graph()?, None)?;
         let ports = model.inputs();
         Ok(Self {
             plan,

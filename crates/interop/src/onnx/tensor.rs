@@ -7,7 +7,8 @@ use half::{bf16, f16};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-/// The most elements of a tensor: 1 GiB of floats.
+/// The most elements of a tensor that is computed: 1 GiB of floats. Those that are there, in memory or
+/// in a file, may be more.
 pub(crate) const MOST: usize = if cfg!(feature = "fuzzing") { 1 << 16 } else { 1 << 28 };
 
 /// The most dimensions.
@@ -35,9 +36,14 @@ pub struct Tensor {
 /// It exceeds [`MOST`], also without the dimensions of 0, so that products of some of them are
 /// bounded too.
 pub(crate) fn count(dims: &[usize]) -> Result<usize, String> {
+    count_within(dims, MOST)
+}
+
+/// The same with another bound.
+fn count_within(dims: &[usize], most: usize) -> Result<usize, String> {
     let rest = dims.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d));
-    if dims.len() > MOST_DIMS || rest.is_none_or(|n| n > MOST) {
-        return Err(format!("a tensor of shape {dims:?} has more than {MOST} elements"));
+    if dims.len() > MOST_DIMS || rest.is_none_or(|n| n > most) {
+        return Err(format!("a tensor of shape {dims:?} has more than {most} elements"));
     }
     Ok(dims.iter().product())
 }
@@ -53,7 +59,7 @@ impl Tensor {
 
     /// The same, with an error in words.
     pub(crate) fn of(dims: &[usize], data: Data) -> Result<Self, String> {
-        if count(dims)? != data.len() {
+        if count_within(dims, data.len().max(MOST))? != data.len() {
             return Err(format!("a tensor of shape {dims:?} cannot hold {} elements", data.len()));
         }
         Ok(Self { dims: dims.to_vec(), data: Arc::new(data) })
@@ -99,7 +105,7 @@ impl Tensor {
 
     /// The same elements in another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> Result<Self, String> {
-        if count(dims)? != self.data.len() {
+        if count_within(dims, self.data.len().max(MOST))? != self.data.len() {
             let n = self.data.len();
             return Err(format!("a tensor of shape {dims:?} cannot hold {n} elements"));
         }
@@ -113,7 +119,8 @@ impl Tensor {
         let dims: Option<Vec<usize>> =
             proto.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
         let dims = dims.ok_or_else(|| bad(format!("{:?} is no shape", proto.dims)))?;
-        let n = count(&dims).map_err(bad)?;
+        // No memory is taken before its bytes are seen.
+        let n = count_within(&dims, usize::MAX >> 3).map_err(bad)?;
         let dtype = DType::from_code(proto.data_type).ok_or_else(|| {
             let code = proto.data_type;
             Error::Unsupported(format!(

@@ -8,6 +8,7 @@ mod explicit;
 mod families;
 mod files;
 mod model;
+mod names;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -16,3 +17,4 @@ pub use cache::ModelCache;
 pub use config::{DecoderConfig, Family, LayerConfig, LayerRope, MoeConfig};
 pub use files::{FileTensor, file_tensors, is_ignored, plain_file_tensors};
 pub use model::{CausalLm, CausalLoss, TokenBatch};
+pub use names::{DecoderLayerNames, DecoderNames};

@@ -2,17 +2,18 @@
 
 use super::config::EncoderConfig;
 use super::{EncoderHead, config::HeadNames};
+use crate::transformer::NormPlace;
 use ff_ops::Activation;
 
-/// The names of a layer's parts, without `.weight` and `.bias`.
+/// The names of a layer's parts, without `.weight` and `.bias`; empty for those that it has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderLayerNames {
-    /// Queries, keys, values and the output of attention.
+    /// Queries, keys, values and the output of attention; the first for all three inputs if fused.
     pub projections: [String; 4],
     /// The norm of attention.
     pub attention_norm: String,
-    /// The two layers of the feedforward block.
-    pub feedforward: [String; 2],
+    /// Gate, up and down of the feedforward block; gate and up are the first if up is empty.
+    pub layers: [String; 3],
     /// The norm of the feedforward block.
     pub feedforward_norm: String,
 }
@@ -58,18 +59,24 @@ impl EncoderConfig {
     /// ```
     pub fn layer_names(&self, i: usize) -> EncoderLayerNames {
         let (names, number) = (&self.family.names, i.to_string());
-        let of = |parts: &[&str]| {
-            let inside = joined(parts);
-            joined(&[self.body(), names.layers, &number, &inside])
+        let of = |scope: &str, name: &str| match name {
+            "" => String::new(),
+            name => joined(&[self.body(), names.layers, &number, scope, name]),
         };
         let block = &names.block;
-        let [_, up, down] = block.layers;
+        // The embeddings are normalised.
+        let is_normed = i > 0 || self.norm_place != NormPlace::Before;
         EncoderLayerNames {
-            projections: block.projections.map(|name| of(&[block.attention, name])),
-            attention_norm: of(&[block.attention_norm]),
-            feedforward: [up, down].map(|name| of(&[block.feedforward, name])),
-            feedforward_norm: of(&[block.feedforward_norm]),
+            projections: block.projections.map(|name| of(block.attention, name)),
+            attention_norm: of("", if is_normed { block.attention_norm } else { "" }),
+            layers: block.layers.map(|name| of(block.feedforward, name)),
+            feedforward_norm: of("", block.feedforward_norm),
         }
+    }
+
+    /// The name of the norm behind the last layer, if there is one.
+    pub fn final_norm_name(&self) -> Option<String> {
+        self.family.names.final_norm.map(|name| joined(&[self.body(), name]))
     }
 
     /// The layers of the head, if there is one; the weight of the output layer is the table of tokens

@@ -67,7 +67,9 @@ fn table(
     device: &Device,
 ) -> Result<Value> {
     if dtype.is_some() {
-        return Err(Error::usage("dtype= is for language models; files of tables hold f32"));
+        return Err(Error::usage(
+            "dtype= is for to=\"huggingface\" and \"gguf\"; this format holds f32",
+        ));
     }
     let export = match to {
         "onnx" => feedforward::export_onnx,

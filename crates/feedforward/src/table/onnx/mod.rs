@@ -8,6 +8,7 @@ mod predict;
 use super::model::TableModel;
 use super::predict::find_model;
 use crate::error::{Error, Result};
+use crate::onnx::{LIMIT, OnnxFile, judge};
 use ff_formats::write_atomic;
 use ff_interop::onnx::{DType, Data, GraphBuilder, Model, Session, Tensor};
 use ff_nn::Precision;
@@ -44,27 +45,43 @@ pub struct OnnxExport {
     pub difference: f64,
 }
 
-/// The largest difference between a model and its graph that counts as rounding.
-const TOLERANCE: f64 = 1e-5;
-
-/// Writes the model of a run, or an encoder, as an ONNX file, evaluates what was written on rows
-/// made up from the ranges and categories of training, gaps and unseen values included, and
-/// compares.
+/// Writes the model of a run, an encoder, or a language model that writes, as an ONNX file,
+/// evaluates what was written on rows made up from the ranges and categories of training, gaps and
+/// unseen values included, or on made-up tokens, and compares. Tensors of more than 2 GB go to a
+/// file beside it, `NAME.data`.
 ///
 /// # Errors
 /// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
 /// written; or its predictions differ.
 pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    export_onnx_within(run, out, device, LIMIT)
+}
+
+/// The same with tensors beside the file beyond `limit` bytes; 0 puts all of a kilobyte and more
+/// there.
+///
+/// # Errors
+/// As [`export_onnx`].
+pub fn export_onnx_within(
+    run: &Path,
+    out: &Path,
+    device: &Device,
+    limit: u64,
+) -> Result<OnnxExport> {
     #[cfg(feature = "language")]
     if crate::embedding::is_encoder_model(run) {
-        return crate::embedding::export_encoder_onnx(run, out, device);
+        return crate::embedding::export_encoder_within(run, out, device, limit);
+    }
+    #[cfg(feature = "language")]
+    if crate::language::is_decoder_model(run) {
+        return crate::language::export_decoder_within(run, out, device, limit);
     }
     let mut model = open(run, device)?;
-    let graph = to_onnx(&model)?;
-    let bytes = in_one_file(&graph)?;
-    let session = Session::new(Model::from_bytes(&bytes)?)?;
+    let mut file = OnnxFile::begin(out, limit)?;
+    file.write(into_onnx(&model, file.builder(&model.file().target, 0))?)?;
+    let session = file.session(device)?;
     let (rows, difference) = check::compare(&mut model, &session, false)?;
-    written(out, &bytes, &graph, rows, difference)
+    file.keep(rows, difference)
 }
 
 /// Writes the model of a run for Keras 3: inputs are columns, the output is `probabilities` or
@@ -133,43 +150,17 @@ fn open(run: &Path, device: &Device) -> Result<TableModel> {
     TableModel::open(&folder, device)
 }
 
-/// The bytes of a graph that fits into one file.
-pub(crate) fn in_one_file(graph: &Model) -> Result<Vec<u8>> {
-    let bytes = graph.to_bytes();
-    if bytes.len() >= 1 << 31 {
-        let message = "the model takes more than 2 GB, which one ONNX file cannot hold";
-        return Err(Error::usage(message));
-    }
-    Ok(bytes)
-}
-
-/// Writes a file that predicts as the model does.
-pub(crate) fn written(
+/// Writes a file of another format that predicts as the model does.
+fn written(
     out: &Path,
     bytes: &[u8],
     graph: &Model,
     rows: usize,
     difference: f64,
 ) -> Result<OnnxExport> {
-    if difference.is_nan() || difference > TOLERANCE {
-        return Err(Error::usage(format!(
-            "the exported graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
-             nothing was written: please report this with its recipe.toml or config.json"
-        )));
-    }
+    judge(difference)?;
     write_atomic(out, |file| std::io::Write::write_all(file, bytes))?;
-    let summary = graph.summary();
-    let ports = |ports: &[ff_interop::onnx::Port]| {
-        ports.iter().map(|port| (port.name.clone(), port.kind())).collect()
-    };
-    Ok(OnnxExport {
-        bytes: bytes.len(),
-        inputs: ports(&summary.inputs),
-        outputs: ports(&summary.outputs),
-        nodes: summary.operators.values().sum(),
-        rows,
-        difference,
-    })
+    Ok(OnnxExport { bytes: bytes.len(), ..OnnxExport::of(&graph.summary(), rows, difference) })
 }
 
 fn language(path: &Path) -> Error {
@@ -185,9 +176,13 @@ fn language(path: &Path) -> Error {
 /// # Errors
 /// It has a column of texts, or computes in bf16.
 pub fn to_onnx(model: &TableModel) -> Result<Model> {
+    Ok(into_onnx(model, GraphBuilder::new(&model.file().target))?.build())
+}
+
+/// The same into a builder.
+fn into_onnx(model: &TableModel, mut graph: GraphBuilder) -> Result<GraphBuilder> {
     refuse(model)?;
     let file = model.file();
-    let mut graph = GraphBuilder::new(&file.target);
     let inputs = columns::inputs(&mut graph, model.transforms());
     let mut all = Vec::new();
     for network in model.each_network() {
@@ -209,7 +204,7 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     graph.metadata("feedforward.target", file.target.as_str());
     graph.metadata("feedforward.task", file.task.to_string());
     graph.metadata(TRANSFORMS, model.transforms().to_json());
-    Ok(graph.build())
+    Ok(graph)
 }
 
 /// The mean of the outputs of networks.

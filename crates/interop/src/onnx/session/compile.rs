@@ -1,6 +1,6 @@
 //! From graphs to plans: operators found, attributes and types checked, values numbered.
 
-use super::{Attribute, MEMORY, Node, Plan, fold, fuse};
+use super::{Attribute, Node, Plan, fold, fuse};
 use crate::onnx::data::DType;
 use crate::onnx::model::{Model, qualified};
 use crate::onnx::ops;
@@ -26,6 +26,8 @@ pub(super) struct Compiler<'a> {
     folder: Option<&'a Path>,
     /// Of stored tensors so far.
     bytes: usize,
+    /// The most of these.
+    most: usize,
     depth: usize,
 }
 
@@ -52,7 +54,7 @@ impl Plan {
 
 impl<'a> Compiler<'a> {
     /// A compiler of a model's graphs.
-    pub(super) fn new(model: &'a Model, device: &'a Device) -> Self {
+    pub(super) fn new(model: &'a Model, device: &'a Device, most: usize) -> Self {
         let proto = model.proto();
         let opsets = proto.opset_import.iter().map(|set| (plain(&set.domain), set.version));
         let functions = proto.functions.iter();
@@ -62,6 +64,7 @@ impl<'a> Compiler<'a> {
             functions: functions.map(|f| ((plain(&f.domain), f.name.as_str()), f)).collect(),
             folder: model.folder(),
             bytes: 0,
+            most,
             depth: 0,
         }
     }
@@ -99,9 +102,10 @@ impl<'a> Compiler<'a> {
         for proto in &graph.initializer {
             let tensor = Tensor::from_proto(proto, self.folder)?;
             self.bytes = self.bytes.saturating_add(tensor.data().bytes());
-            if self.bytes > MEMORY {
+            if self.bytes > self.most {
                 return Err(Error::Malformed(format!(
-                    "the stored tensors take more than {MEMORY} bytes"
+                    "the stored tensors take more than {} bytes",
+                    self.most
                 )));
             }
             // An input with the same name has this value by default.

@@ -1,0 +1,72 @@
+//! Language models that write as ONNX graphs, with the cache of keys and values as inputs and
+//! outputs, under the names of Hugging Face's Optimum.
+
+mod check;
+mod decoder;
+mod experts;
+
+use super::model::{LanguageModel, adapter_folder};
+use crate::error::Result;
+use crate::onnx::{LIMIT, Net, OnnxFile};
+use crate::table::OnnxExport;
+use ff_formats::GgufFile;
+use ff_nn::models::LanguageOptions;
+use ff_tensor::Device;
+use std::path::Path;
+
+/// Writes a decoder with its cache as an ONNX file: a folder of a model or of a run, a GGUF file, or
+/// an adapter, which is merged into its base model. What was written is evaluated on made-up tokens,
+/// all at once and behind a cache, and compared.
+///
+/// ```no_run
+/// use feedforward::language::export_decoder_onnx;
+/// let (model, out) = ("models/smollm2".as_ref(), "smollm2.onnx".as_ref());
+/// let exported = export_decoder_onnx(model, out, &Default::default())?;
+/// assert!(exported.difference < 1e-5);
+/// # Ok::<(), feedforward::Error>(())
+/// ```
+///
+/// # Errors
+/// The model cannot be opened; a layer has no form in ONNX, by name; the file cannot be written; or
+/// its outputs differ.
+pub fn export_decoder_onnx(path: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    export_within(path, out, device, LIMIT)
+}
+
+/// The same with tensors beside the graph beyond `limit` bytes.
+pub(crate) fn export_within(
+    path: &Path,
+    out: &Path,
+    device: &Device,
+    limit: u64,
+) -> Result<OnnxExport> {
+    let mut model = LanguageModel::open(path, device, &LanguageOptions::default())?;
+    if model.uses_adapter() {
+        model.merge_adapter()?;
+    }
+    let config = model.config().clone();
+    let made = check::made_up(&mut model)?;
+    let mut file = OnnxFile::begin(out, limit)?;
+    let params = model.parts().1.params();
+    let bytes = params.infos().iter().map(|info| 4 * info.spec.shape.len() as u64).sum();
+    let graph = file.builder(config.family.name, bytes);
+    let graph = decoder::add(Net::new(graph, params), &config)?.graph;
+    file.write(graph)?;
+    // From here on the weights are those of the file.
+    drop(model);
+    let difference = made.compare(&config, &file.session(device)?)?;
+    file.keep(made.rows(), difference)
+}
+
+/// Whether a path is of a model that writes, or of an adapter of one.
+pub(crate) fn is_decoder_model(path: &Path) -> bool {
+    let named = |folder: &Path| {
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&text)
+            .is_ok_and(|config| config.get("model_type").is_some_and(serde_json::Value::is_string))
+    };
+    GgufFile::is_at(path)
+        || named(path)
+        || named(&path.join("model"))
+        || adapter_folder(path).is_some()
+}

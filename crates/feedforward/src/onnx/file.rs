@@ -1,0 +1,152 @@
+//! The file of a graph, and the one beside it for tensors beyond what protobuf holds.
+
+use crate::error::{Error, Result};
+use crate::table::OnnxExport;
+use ff_formats::Error as FileError;
+use ff_interop::onnx::{GraphBuilder, Model, Port, Session, Summary};
+use ff_tensor::Device;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The bytes of tensors beyond which they go to a file beside the graph: what a message of protobuf
+/// holds, less room for the graph itself.
+pub(crate) const LIMIT: u64 = (1 << 31) - (1 << 26);
+
+/// The largest difference between a model and its graph that counts as rounding.
+const TOLERANCE: f64 = 1e-5;
+
+/// A graph's file, written under its own name in a folder that is temporary until the graph was
+/// compared with its model: what is checked is what stays.
+#[derive(Debug)]
+pub(crate) struct OnnxFile {
+    folder: TempDir,
+    out: PathBuf,
+    name: String,
+    limit: u64,
+    summary: Summary,
+    has_data: bool,
+}
+
+impl OnnxFile {
+    /// Begins a file, whose tensors go beside it beyond `limit` bytes.
+    pub(crate) fn begin(out: &Path, limit: u64) -> Result<Self> {
+        let name = out.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.ok_or_else(|| {
+            Error::usage(format!("{} names no file; give the output one", out.display()))
+        })?;
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let folder = tempfile::Builder::new().prefix(".ff-").suffix(".tmp").tempdir_in(parent);
+        let folder = folder.map_err(FileError::io(parent, "writing"))?;
+        let (summary, has_data) = (Summary::default(), false);
+        Ok(Self { folder, out: out.to_owned(), name, limit, summary, has_data })
+    }
+
+    /// The name of the file beside.
+    fn data(&self) -> String {
+        format!("{}.data", self.name)
+    }
+
+    /// The builder of the graph. Of a model of more than the limit, tensors go to the file beside as
+    /// they are made.
+    pub(crate) fn builder(&self, name: &str, bytes: u64) -> GraphBuilder {
+        let limit = if bytes > self.limit { 0 } else { self.limit };
+        GraphBuilder::new(name).with_data_beside(&self.folder.path().join(self.data()), limit)
+    }
+
+    /// Writes the graph.
+    pub(crate) fn write(&mut self, graph: GraphBuilder) -> Result<()> {
+        let (graph, has_data) = graph.finish()?;
+        let beside = self.out.with_file_name(self.data());
+        if has_data && beside.exists() {
+            return Err(Error::usage(format!(
+                "{} is there already, and the model's tensors would go there; remove it, or choose another output",
+                beside.display()
+            )));
+        }
+        self.summary = graph.summary();
+        self.has_data = has_data;
+        let bytes = graph.to_bytes();
+        drop(graph);
+        if bytes.len() >= 1 << 31 {
+            let message =
+                "the graph takes more than 2 GB without its tensors, which no ONNX file can hold";
+            return Err(Error::usage(message));
+        }
+        let path = self.folder.path().join(&self.name);
+        let io = FileError::io(&self.out, "writing");
+        let write = || -> std::io::Result<()> {
+            let mut file = std::fs::File::create_new(&path)?;
+            std::io::Write::write_all(&mut file, &bytes)?;
+            file.sync_all()
+        };
+        Ok(write().map_err(io)?)
+    }
+
+    /// What was written, ready to run.
+    pub(crate) fn session(&self, device: &Device) -> Result<Session> {
+        let model = Model::open(&self.folder.path().join(&self.name))?;
+        // As much as the model itself takes, which is no stranger's.
+        Ok(Session::of_size(model, device, usize::MAX)?)
+    }
+
+    /// Keeps the file if the graph predicts as the model does.
+    pub(crate) fn keep(self, rows: usize, difference: f64) -> Result<OnnxExport> {
+        judge(difference)?;
+        let beside = self.out.with_file_name(self.data());
+        let mut bytes = 0;
+        let mut place = |name: &str, to: &Path| -> Result<()> {
+            let from = self.folder.path().join(name);
+            let place = || -> std::io::Result<u64> {
+                let bytes = std::fs::metadata(&from)?.len();
+                std::fs::rename(&from, to).map(|()| bytes)
+            };
+            bytes += place().map_err(FileError::io(to, "writing"))?;
+            Ok(())
+        };
+        if self.has_data {
+            place(&self.data(), &beside)?;
+        }
+        if let Err(error) = place(&self.name, &self.out) {
+            if self.has_data {
+                // Without its graph it is of no use.
+                let _ = std::fs::remove_file(&beside);
+            }
+            return Err(error);
+        }
+        // The renames are durable only once the folder is synced; not every system can open folders.
+        if let Ok(folder) = std::fs::File::open(self.out.parent().unwrap_or(Path::new("."))) {
+            let _ = folder.sync_all();
+        }
+        Ok(OnnxExport {
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            ..OnnxExport::of(&self.summary, rows, difference)
+        })
+    }
+}
+
+/// Whether a difference is rounding.
+pub(crate) fn judge(difference: f64) -> Result<()> {
+    if difference <= TOLERANCE {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the exported graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
+         nothing was written: please report this with its recipe.toml or config.json"
+    )))
+}
+
+impl OnnxExport {
+    /// What a graph has, compared on so many rows.
+    pub(crate) fn of(summary: &Summary, rows: usize, difference: f64) -> Self {
+        let ports = |ports: &[Port]| ports.iter().map(|p| (p.name.clone(), p.kind())).collect();
+        Self {
+            bytes: 0,
+            inputs: ports(&summary.inputs),
+            outputs: ports(&summary.outputs),
+            nodes: summary.operators.values().sum(),
+            rows,
+            difference,
+        }
+    }
+}
