@@ -2,7 +2,8 @@
 #![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used)]
 
-use feedforward::interop::onnx::{Data, Session, Tensor};
+use feedforward::interop::onnx::proto::TensorProto;
+use feedforward::interop::onnx::{Data, Model, Session, Tensor};
 use feedforward::table::{Cells, Predictions, SourceOptions, Table, TableModel, load, to_onnx};
 use feedforward::tensor::{Device, ThreadPool};
 use std::path::{Path, PathBuf};
@@ -73,4 +74,21 @@ fn what_onnx_cannot_say_is_refused_by_name() {
     let out = folder.path().join("m.onnx");
     assert!(feedforward::export_onnx(folder.path(), &out, &Device::default()).is_err());
     assert!(!out.exists());
+}
+
+/// What a table's graph takes is known at its end: tensors before the limit go to the file, too.
+#[test]
+fn tensors_of_a_table_go_beside_the_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let [inside, out] = ["inside.onnx", "out.onnx"].map(|name| folder.path().join(name));
+    let device = Device::default();
+    let whole = feedforward::export_onnx(&fixture("model"), &inside, &device).unwrap();
+    let limit = whole.bytes as u64 / 4;
+    feedforward::export_onnx_within(&fixture("model"), &out, &device, limit).unwrap();
+    let [whole, beside] = [&inside, &out].map(|path| Model::open(path).unwrap());
+    let tensors = &beside.proto().graph.as_ref().unwrap().initializer;
+    let bytes = |tensor: &TensorProto| tensor.raw_data.as_ref().map_or(0, Vec::len);
+    assert!(tensors.iter().all(|tensor| bytes(tensor) < 1024));
+    assert!(tensors.iter().any(|tensor| tensor.data_location == 1));
+    assert!(beside.with_its_data().unwrap().to_bytes() == whole.to_bytes());
 }

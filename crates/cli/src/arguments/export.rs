@@ -17,8 +17,8 @@ pub(crate) enum To {
     /// One file, for llama.cpp and programs built on it
     #[cfg(feature = "language")]
     Gguf,
-    /// One file, an encoder or the model of a table with its preprocessing, for ONNX Runtime and
-    /// others
+    /// One file, a language model with its cache, an encoder, or the model of a table with its
+    /// preprocessing, for ONNX Runtime and others
     #[cfg(feature = "onnx")]
     Onnx,
     /// One file, the model of a table on float32, for TensorFlow Lite

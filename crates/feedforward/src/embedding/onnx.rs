@@ -297,7 +297,8 @@ impl<'a> Encoder<'a> {
         let (q, k, v) = (part(0, "q")?, part(1, "k")?, part(2, "v")?);
         let k = net.heads_first(&k, &of("k_first"));
         let v = net.heads_first(&v, &of("v_first"));
-        let spec = Heads { heads, kv_heads: heads, width: d, scale: None, cap: None, sinks: None };
+        let spec =
+            Heads { count: heads, shared: heads, width: d, scale: None, cap: None, sinks: None };
         let y = net.attend([&q, &k, &v], &shared.masks[kind], &spec, &scope)?;
         net.linear(&y, &names.projections[3])
     }

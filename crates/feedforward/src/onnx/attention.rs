@@ -11,9 +11,9 @@ use ff_ops::LongAngles;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads<'a> {
     /// Of queries.
-    pub(crate) heads: usize,
+    pub(crate) count: usize,
     /// Of keys and values, which those of queries share.
-    pub(crate) kv_heads: usize,
+    pub(crate) shared: usize,
     /// The features of one.
     pub(crate) width: usize,
     /// The factor of scores; 1/√width if there is none.
@@ -160,8 +160,8 @@ impl Net<'_> {
         scope: &str,
     ) -> Result<String> {
         let of = |part: &str| format!("{scope}/{part}");
-        let (d, kv) = (heads.width, heads.kv_heads);
-        let group = heads.heads / kv;
+        let (d, kv) = (heads.width, heads.shared);
+        let group = heads.count / kv;
         let scale = heads.scale.unwrap_or_else(|| (d as f64).powf(-0.5));
         let scale = self.number(&of("scale"), scale)?;
         let q = self.node("Mul", &of("q_scaled"), &[q, &scale]);
@@ -198,7 +198,7 @@ impl Net<'_> {
         let y = self.node("MatMul", &of("mixed"), &[&p, &v]);
         let order: &[i64] = if group > 1 { &[0, 3, 1, 2, 4] } else { &[0, 2, 1, 3] };
         let y = self.with("Transpose", &of("by_token"), &[&y], AttributeProto::list("perm", order));
-        let flat = self.whole(&of("flat"), &[0, 0, (heads.heads * d) as i64])?;
+        let flat = self.whole(&of("flat"), &[0, 0, (heads.count * d) as i64])?;
         Ok(self.node("Reshape", &of("joined"), &[&y, &flat]))
     }
 

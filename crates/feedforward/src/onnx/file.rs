@@ -92,7 +92,12 @@ impl OnnxFile {
 
     /// Keeps the file if the graph predicts as the model does.
     pub(crate) fn keep(self, rows: usize, difference: f64) -> Result<OnnxExport> {
-        judge(difference)?;
+        self.keep_within(rows, difference, TOLERANCE)
+    }
+
+    /// The same up to a difference.
+    pub(crate) fn keep_within(self, rows: usize, difference: f64, most: f64) -> Result<OnnxExport> {
+        judge_within(difference, most)?;
         let beside = self.out.with_file_name(self.data());
         let mut bytes = 0;
         let mut place = |name: &str, to: &Path| -> Result<()> {
@@ -127,7 +132,11 @@ impl OnnxFile {
 
 /// Whether a difference is rounding.
 pub(crate) fn judge(difference: f64) -> Result<()> {
-    if difference <= TOLERANCE {
+    judge_within(difference, TOLERANCE)
+}
+
+fn judge_within(difference: f64, most: f64) -> Result<()> {
+    if difference <= most {
         return Ok(());
     }
     Err(Error::usage(format!(

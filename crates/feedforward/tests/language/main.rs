@@ -7,6 +7,8 @@ mod adapters;
 mod encoders;
 mod folders;
 mod gguf;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod parity;
 mod translation;
 mod writing;

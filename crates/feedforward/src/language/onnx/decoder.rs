@@ -186,16 +186,12 @@ impl Decoder<'_> {
         })?;
         let x = self.residual(&x, &names.feedforward_norms, |decoder, x| {
             let net = &mut decoder.net;
-            match config.moe.filter(|_| layer.experts) {
-                Some(moe) => {
-                    net.experts(x, &names.feedforward, &moe, config.activation, config.hidden_size)
-                }
-                None => {
-                    let layers = names.layers.each_ref().map(String::as_str);
-                    let (hidden, f) = (config.intermediate_size, config.activation);
-                    net.feedforward(x, layers, config.gated, hidden, f)
-                }
+            let f = config.activation;
+            if let Some(moe) = config.moe.filter(|_| layer.experts) {
+                return net.experts(x, &names.feedforward, &moe, f, config.hidden_size);
             }
+            let layers = names.layers.each_ref().map(String::as_str);
+            net.feedforward(x, layers, config.gated, config.intermediate_size, f)
         })?;
         Ok((x, present))
     }
@@ -256,8 +252,8 @@ impl Decoder<'_> {
         let present = [joined(&past[0], &k, "key"), joined(&past[1], &v, "value")];
         let sinks = config.sinks.then(|| format!("{}.sinks", names.attention));
         let heads = Heads {
-            heads,
-            kv_heads: kv,
+            count: heads,
+            shared: kv,
             width: d,
             scale: layer.scale,
             cap: config.score_cap,
