@@ -97,24 +97,62 @@ fn a_model_for_keras_predicts_as_its_run_does() {
     }
 }
 
-#[test]
-fn what_onnx_cannot_say_is_refused() {
-    let folder = Folder::new("onnx-refused");
+/// A table of notes, beside a number or alone.
+fn notes(folder: &Folder) {
     let mut text = String::from("note,x,answer\n");
     for i in 0..200 {
-        let (word, answer) = [("dreadful", "no"), ("wonderful", "yes")][i % 2];
-        writeln!(text, "it was a {word} day number {i},{},{answer}", i % 13).unwrap();
+        let (word, answer) = [("dreadful", "no"), ("Wonderful", "yes"), ("天气好", "maybe")][i % 3];
+        writeln!(text, "It was a {word} day -- number {i} 👍,{},{answer}", i % 13).unwrap();
     }
     folder.write("data.csv", &text);
+}
+
+#[test]
+fn texts_are_taken_apart_within_the_graph() {
+    let folder = Folder::new("onnx-texts");
+    notes(&folder);
+    folder.write(
+        "new.csv",
+        "note,x\nWONDERFUL!,3\n,\n\"it  was\ta day; don't, café 天气\",12\nunheard-of,1\n",
+    );
+    for (run, drop) in [("beside", ""), ("alone", " --set data.columns.x=drop")] {
+        let train = format!(
+            "train data.csv --target answer --out {run} --quiet --set train.epochs=2{drop}"
+        );
+        folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
+        folder.run(&["export", run, "--to", "onnx", "--out", &format!("{run}.onnx")]).ok();
+        let predicted = |model: &str| {
+            let out = format!("{model}.csv");
+            let predict = ["predict", model, "--data", "new.csv", "--proba", "--out", &out];
+            folder.run(&predict).ok();
+            folder.read(&out)
+        };
+        let (expected, found) = (predicted(run), predicted(&format!("{run}.onnx")));
+        assert_eq!(expected.lines().next(), found.lines().next());
+        for (a, b) in expected.lines().zip(found.lines()).skip(1) {
+            // The probabilities are the last three cells.
+            let cells = |row: &str| -> Vec<f64> {
+                row.rsplit(',').take(3).map(|cell| cell.parse().unwrap()).collect()
+            };
+            let apart = cells(a).into_iter().zip(cells(b)).map(|(a, b)| (a - b).abs());
+            assert!(apart.fold(0.0, f64::max) < 1e-6, "{run}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn what_a_format_cannot_say_is_refused() {
+    let folder = Folder::new("onnx-refused");
+    notes(&folder);
     let train = "train data.csv --target answer --out run --quiet --set train.epochs=1";
     folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
-    let refused = folder.run(&["export", "run", "--to", "onnx", "--out", "m.onnx"]);
-    assert!(
-        refused.code == Some(2) && refused.stderr.contains("`note` is a text"),
-        "{}",
-        refused.stderr
-    );
-    assert!(!folder.path().join("m.onnx").exists());
+    for to in ["keras", "tflite"] {
+        let refused = folder.run(&["export", "run", "--to", to, "--out", "m"]);
+        let told =
+            refused.stderr.contains("`note` is a text") && refused.stderr.contains("--to onnx");
+        assert!(refused.code == Some(2) && told, "{}", refused.stderr);
+        assert!(!folder.path().join("m").exists());
+    }
     let refused = folder.run(&["export", "run", "--to", "onnx", "--type", "f16"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("--type"), "{}", refused.stderr);
 }

@@ -20,6 +20,8 @@ const OPSET: i64 = 20;
 const ML_OPSET: i64 = 4;
 /// Their domain.
 pub(crate) const ML: &str = "ai.onnx.ml";
+/// The domain of ONNX Runtime's own operators.
+pub(crate) const MICROSOFT: &str = "com.microsoft";
 
 /// A graph under construction. Nodes are added in the order of their evaluation.
 ///
@@ -36,7 +38,8 @@ pub struct GraphBuilder {
     graph: GraphProto,
     names: HashSet<String>,
     metadata: Vec<Entry>,
-    uses_ml: bool,
+    /// The other domains of its nodes, with their versions.
+    domains: Vec<OperatorSetId>,
     beside: Option<Beside>,
 }
 
@@ -149,9 +152,43 @@ impl GraphBuilder {
         inputs: &[&str],
         attributes: &[AttributeProto],
     ) -> String {
-        self.uses_ml = true;
+        self.node_of((ML, ML_OPSET), operator, name, inputs, attributes)
+    }
+
+    /// A node of ONNX Runtime's own operators, `com.microsoft`, with the type and the number of
+    /// dimensions of its output: the standard's checker does not know them.
+    pub fn runtime_node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        (dtype, rank): (DType, usize),
+    ) -> String {
+        let output = self.node_of((MICROSOFT, 1), operator, name, inputs, attributes);
+        let shape = Some(TensorShape { dim: vec![Dimension::default(); rank] });
+        let tensor_type = Some(TensorType { elem_type: dtype.code(), shape });
+        self.graph.value_info.push(ValueInfo {
+            name: output.clone(),
+            r#type: Some(TypeProto { tensor_type }),
+            doc_string: String::new(),
+        });
+        output
+    }
+
+    fn node_of(
+        &mut self,
+        (domain, version): (&str, i64),
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> String {
+        if !self.domains.iter().any(|set| set.domain == domain) {
+            self.domains.push(OperatorSetId { domain: domain.into(), version });
+        }
         let output = self.fresh(name);
-        self.push(ML, operator, inputs, &output, attributes);
+        self.push(domain, operator, inputs, &output, attributes);
         output
     }
 
@@ -200,9 +237,7 @@ impl GraphBuilder {
     /// The model, where all of it is in memory.
     pub fn build(self) -> Model {
         let mut opset_import = vec![OperatorSetId { domain: String::new(), version: OPSET }];
-        if self.uses_ml {
-            opset_import.push(OperatorSetId { domain: ML.into(), version: ML_OPSET });
-        }
+        opset_import.extend(self.domains);
         Model::from_proto(ModelProto {
             ir_version: IR_VERSION,
             producer_name: "feedforward".into(),

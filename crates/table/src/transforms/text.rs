@@ -7,15 +7,11 @@ use std::sync::OnceLock;
 use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::encoder::Met;
 use crate::config::NgramConfig;
 use crate::table::Values;
-
-/// The length of a row of weights of one kind: updates of the optimiser are about as large for
-/// n-grams as for standardised numbers.
-const LENGTH: f64 = 8.0;
 
 /// Rows that a thread takes at a time.
 const PIECE: usize = 256;
@@ -43,9 +39,9 @@ pub struct TextEncoder {
     index: Index,
 }
 
-/// The place of each n-gram by its hash; made when it is first needed.
+/// The place of each n-gram by its hash, words and characters apart; made when it is first needed.
 #[derive(Clone, Debug, Default)]
-struct Index(OnceLock<Map>);
+struct Index(OnceLock<[Map; 2]>);
 
 /// It follows from the other fields.
 impl PartialEq for Index {
@@ -148,11 +144,15 @@ fn ngrams(text: &str, longest: [usize; 2], mut visit: impl FnMut(usize, &str)) {
     }
 }
 
-fn hash(kind: usize, gram: &str) -> u64 {
-    xxh3_64_with_seed(gram.as_bytes(), kind as u64)
+fn hash(gram: &str) -> u64 {
+    xxh3_64(gram.as_bytes())
 }
 
 impl TextEncoder {
+    /// The length of a row of weights of one kind: updates of the optimiser are about as large for
+    /// n-grams as for standardised numbers.
+    pub const LENGTH: f64 = 8.0;
+
     /// Fits to the training rows; `None` if no n-gram occurs in enough of them.
     pub(crate) fn fit(
         values: &Values,
@@ -168,7 +168,7 @@ impl TextEncoder {
             for &row in rows.iter().filter(|&&row| !values.is_missing(row)) {
                 seen.clear();
                 ngrams(&values.text(row), longest, |kind, gram| {
-                    seen.push((kind, hash(kind, gram)));
+                    seen.push((kind, hash(gram)));
                 });
                 seen.sort_unstable();
                 seen.dedup();
@@ -204,7 +204,7 @@ impl TextEncoder {
         let mut texts = kept.map(|kept| vec![String::new(); kept.len()]);
         for &row in rows.iter().filter(|&&row| !values.is_missing(row)) {
             ngrams(&values.text(row), longest, |kind, gram| {
-                if let Some(&place) = places[kind].get(&hash(kind, gram)) {
+                if let Some(&place) = places[kind].get(&hash(gram)) {
                     let text = &mut texts[kind][place as usize];
                     if text.is_empty() {
                         gram.clone_into(text);
@@ -234,11 +234,12 @@ impl TextEncoder {
         fits && !self.idf.is_empty() && self.idf.iter().all(|idf| idf.is_finite())
     }
 
-    fn index(&self) -> &Map {
+    fn index(&self) -> &[Map; 2] {
         self.index.0.get_or_init(|| {
-            let grams = self.words.iter().map(|gram| hash(0, gram));
-            let grams = grams.chain(self.characters.iter().map(|gram| hash(1, gram)));
-            grams.zip(0..).collect()
+            let of = |grams: &[String], first: usize| {
+                grams.iter().map(|gram| hash(gram)).zip(first as u32..).collect()
+            };
+            [of(&self.words, 0), of(&self.characters, self.words.len())]
         })
     }
 
@@ -246,7 +247,7 @@ impl TextEncoder {
     fn entries(&self, text: &str, found: &mut Vec<u32>) -> Vec<(u32, f32)> {
         let index = self.index();
         found.clear();
-        ngrams(text, self.longest, |kind, gram| found.extend(index.get(&hash(kind, gram))));
+        ngrams(text, self.longest, |kind, gram| found.extend(index[kind].get(&hash(gram))));
         found.sort_unstable();
         let mut entries: Vec<(u32, f32)> = found
             .chunk_by(|a, b| a == b)
@@ -259,7 +260,7 @@ impl TextEncoder {
         let (words, characters) = entries.split_at_mut(characters);
         for kind in [words, characters] {
             let squares: f64 = kind.iter().map(|&(_, v)| f64::from(v).powi(2)).sum();
-            let factor = (LENGTH / squares.sqrt()) as f32;
+            let factor = (Self::LENGTH / squares.sqrt()) as f32;
             for (_, v) in kind.iter_mut() {
                 *v *= factor;
             }
@@ -336,13 +337,33 @@ mod tests {
         let (texts, met) = encoder.encode(&values, &[1, 0, 3], &threads).unwrap();
         let weights: Vec<f32> = texts.entries(1).map(|(_, v)| v).collect();
         assert!(
-            weights.iter().all(|v| (v - LENGTH as f32 / 2f32.sqrt()).abs() < 1e-6),
+            weights.iter().all(|v| (v - TextEncoder::LENGTH as f32 / 2f32.sqrt()).abs() < 1e-6),
             "{weights:?}"
         );
         let only: Vec<(usize, f32)> = texts.entries(2).collect();
-        assert_eq!((only.len(), only[0].1), (1, LENGTH as f32));
+        assert_eq!((only.len(), only[0].1), (1, TextEncoder::LENGTH as f32));
         assert_eq!((texts.entries(3).count(), texts.entries(0).count()), (0, 0));
         assert_eq!(met.unseen, 1);
+    }
+
+    #[test]
+    fn words_and_characters_are_told_apart() {
+        // Hashes by seeds of 0 and 1 take "you" and "yor" of two kinds for each other.
+        let values = column(&["you yor", "you yor", "the thb", "the thb"]);
+        let config = NgramConfig { words: 1, characters: 3, ..NgramConfig::default() };
+        let threads = ThreadPool::new(1);
+        let encoder = TextEncoder::fit(&values, &[0, 1, 2, 3], &config, &threads).unwrap();
+        let (texts, _) = encoder.encode(&values, &[0, 2], &threads).unwrap();
+        for (text, known) in [(1, ["you", "yor"]), (2, ["the", "thb"])] {
+            let found: Vec<(&str, bool)> =
+                texts.entries(text).map(|(index, _)| encoder.gram(index)).collect();
+            for gram in known {
+                assert!(
+                    found.contains(&(gram, true)) && found.contains(&(gram, false)),
+                    "{found:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::predict::inputs_of;
 use crate::error::Result;
 use crate::table::model::{Predictions, TableModel};
 use ff_interop::onnx::{Data, Session, Tensor};
-use ff_table::{Column, Encoder, Table, Values};
+use ff_table::{Column, Encoder, Table, TextEncoder, Values};
 
 /// Rows beyond those of the longest column's values.
 const ROWS: usize = 64;
@@ -155,9 +155,30 @@ fn made_up(model: &TableModel) -> Table {
                 };
                 (0..rows).map(cell).collect()
             }
-            Encoder::Text(_) => (0..rows).map(|_| None::<&str>).collect(),
+            Encoder::Text(e) => {
+                let texts: Vec<Option<String>> = (0..rows).map(|row| text(e, at(row))).collect();
+                texts.iter().map(Option::as_deref).collect()
+            }
         };
         Column::new(column.name.clone(), values)
     });
     Table::new(columns.collect()).unwrap_or_default()
+}
+
+/// A text of known n-grams, in either case, and of words that no training row has; `None` at times.
+fn text(encoder: &TextEncoder, i: usize) -> Option<String> {
+    let grams: Vec<&String> = encoder.words.iter().chain(&encoder.characters).collect();
+    // Marks that stand alone are words for this program only.
+    let plain = |gram: &str| gram.is_ascii() || gram.chars().all(char::is_alphanumeric);
+    let mut words = Vec::new();
+    for k in 0..(i % 13) * 3 {
+        let gram = grams[(i * 31 + k * k * 17 + k) % grams.len()];
+        match k % 7 {
+            5 => words.push("unheard-of, Zürich!".to_owned()),
+            6 => words.push(gram.to_ascii_uppercase()),
+            _ => words.push(gram.clone()),
+        }
+        words.retain(|gram| plain(gram) || gram.starts_with("unheard"));
+    }
+    (!i.is_multiple_of(13)).then(|| words.join(if i.is_multiple_of(3) { "  " } else { " " }))
 }

@@ -1,6 +1,8 @@
 //! The transforms as nodes: gaps filled, numbers scaled, categories and dates as numbers.
 
 pub(super) mod single;
+mod text;
+mod words;
 
 use super::{attribute, constant};
 use crate::error::Result;
@@ -16,6 +18,8 @@ pub(super) struct Features {
     pub(super) numeric: Option<String>,
     /// The ids of each category with an embedding `[N]`.
     pub(super) ids: Vec<String>,
+    /// The weights of each text's n-grams `[N, n-grams]`.
+    pub(super) texts: Vec<String>,
 }
 
 /// Columns of numbers that were computed together.
@@ -52,7 +56,7 @@ pub(super) fn encode(
         Encoding { graph, pieces: Vec::new(), width: 0, order: vec![0; transforms.n_numeric()] };
     let ranges = transforms.feature_ranges();
     let mut numbers = Vec::new();
-    let mut ids = Vec::new();
+    let (mut ids, mut texts) = (Vec::new(), Vec::new());
     for ((column, input), range) in transforms.columns.iter().zip(inputs).zip(&ranges) {
         let start = range.numeric.start;
         match &column.encoder {
@@ -66,12 +70,11 @@ pub(super) fn encode(
                     Coding::OneHot => at.one_hot(input, &id, encoder, start)?,
                 }
             }
-            // Refused before.
-            Encoder::Text(_) => {}
+            Encoder::Text(encoder) => texts.push(text::weights(at.graph, input, encoder)?),
         }
     }
     at.numbers(&numbers)?;
-    Ok(Features { numeric: at.joined()?, ids })
+    Ok(Features { numeric: at.joined()?, ids, texts })
 }
 
 /// The type of a column's input, and what it takes.
@@ -84,9 +87,10 @@ fn input_of(encoder: &Encoder) -> (DType, String) {
         Encoder::Boolean(e) => format!("`{}` or `{}`; an empty text is missing", e.no, e.yes),
         Encoder::Date(_) => "seconds since 1970-01-01T00:00; NaN is missing".into(),
         Encoder::Category(_) if numbers => "a category that is a number; NaN is missing".into(),
-        Encoder::Category(_) | Encoder::Text(_) => {
+        Encoder::Category(_) => {
             "a category without spaces around it; an empty text is missing".into()
         }
+        Encoder::Text(_) => "a text; an empty one is missing".into(),
     };
     (dtype, about)
 }

@@ -93,6 +93,7 @@ pub fn export_onnx_within(
 #[cfg(feature = "keras")]
 pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
     let mut model = open(run, device)?;
+    refuse_texts(&model, "Keras")?;
     let graph = to_onnx(&model)?;
     let file = model.file();
     let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
@@ -112,6 +113,7 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
 /// As [`export_onnx`]; a column or a node has no counterpart, by name.
 pub fn export_tflite(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
     let mut model = open(run, device)?;
+    refuse_texts(&model, "TensorFlow Lite")?;
     let graph = to_single(&model)?;
     let file = model.file();
     let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
@@ -174,7 +176,7 @@ fn language(path: &Path) -> Error {
 /// `probabilities` `[N, classes]`, or `prediction` `[N, 1]`.
 ///
 /// # Errors
-/// It has a column of texts, or computes in bf16.
+/// It computes in bf16, or its networks read different columns.
 pub fn to_onnx(model: &TableModel) -> Result<Model> {
     Ok(into_onnx(model, GraphBuilder::new(&model.file().target))?.build())
 }
@@ -253,14 +255,6 @@ fn refuse(model: &TableModel) -> Result<()> {
              export one of them: the folders network-2 and so on",
         ));
     }
-    let text = |encoder: &Encoder| matches!(encoder, Encoder::Text(_));
-    if let Some(column) = model.transforms().columns.iter().find(|c| text(&c.encoder)) {
-        return Err(Error::usage(format!(
-            "column `{}` is a text: ONNX has no operator that finds its words and n-grams as this program does, so \
-             that the predictions would differ; train without it (--set data.columns.{}=drop) to export",
-            column.name, column.name
-        )));
-    }
     if model.file().network.network.precision == Precision::Bf16 {
         return Err(Error::usage(
             "the model computes in bf16, whose roundings an ONNX graph does not repeat; train with \
@@ -268,6 +262,19 @@ fn refuse(model: &TableModel) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Says that a format has nothing that takes texts apart.
+fn refuse_texts(model: &TableModel, format: &str) -> Result<()> {
+    let text = |encoder: &Encoder| matches!(encoder, Encoder::Text(_));
+    let Some(column) = model.transforms().columns.iter().find(|c| text(&c.encoder)) else {
+        return Ok(());
+    };
+    Err(Error::usage(format!(
+        "column `{}` is a text, and {format} has nothing that finds its words and n-grams as this program does; export \
+         with --to onnx, or train without it (--set data.columns.{}=drop)",
+        column.name, column.name
+    )))
 }
 
 /// Probabilities `[N, classes]` become the outputs.
@@ -378,6 +385,10 @@ mod attribute {
 
     pub(super) fn text(name: &str, value: &str) -> AttributeProto {
         AttributeProto::text(name, value)
+    }
+
+    pub(super) fn texts(name: &str, values: Vec<String>) -> AttributeProto {
+        AttributeProto::texts(name, values)
     }
 
     pub(super) fn list(name: &str, values: &[i64]) -> AttributeProto {

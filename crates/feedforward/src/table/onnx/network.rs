@@ -39,6 +39,19 @@ pub(super) fn outputs(
         let rows = net.weight(&format!("embeddings.{i}.weight"), &[n, dim])?;
         parts.push(net.graph.node("Gather", &format!("embeddings.{i}"), &[&rows, ids]));
     }
+    for (i, weights) in features.texts.iter().enumerate() {
+        parts.push(net.bag(
+            weights,
+            &format!("texts.{i}"),
+            [config.texts[i], config.text_dim()],
+        )?);
+    }
+    if config.texts_alone() {
+        let mut parts = parts.into_iter();
+        let first = parts.next().ok_or_else(|| Error::usage("the model has no inputs"))?;
+        let z = parts.fold(first, |sum, part| net.node("Add", "texts.sum", &[&sum, &part]));
+        return net.result(z);
+    }
     let names: Vec<&str> = parts.iter().map(String::as_str).collect();
     let mut x = match names[..] {
         [] => return Err(Error::usage("the model has no inputs")),
@@ -114,6 +127,14 @@ impl Net<'_> {
         }
         let b = self.weight(&format!("{name}.bias"), &[widths[1]])?;
         Ok(self.node("Add", &format!("{name}.linear"), &[&y, &b]))
+    }
+
+    /// x W + b, of a weight `[in, out]`.
+    fn bag(&mut self, x: &str, name: &str, [width, next]: [usize; 2]) -> Result<String> {
+        let w = self.weight(&format!("{name}.weight"), &[width, next])?;
+        let b = self.weight(&format!("{name}.bias"), &[next])?;
+        let y = self.node("MatMul", &format!("{name}.product"), &[x, &w]);
+        Ok(self.node("Add", name, &[&y, &b]))
     }
 
     /// Vectors of numbers, in the order of a row.
@@ -386,14 +407,18 @@ impl Net<'_> {
         Ok(self.node("Add", &name, &[x, &y]))
     }
 
-    /// The output layer, probabilities, and the mean of the members.
+    /// The output layer, and what follows it.
     fn head(&mut self, x: &str, width: usize) -> Result<String> {
-        let outputs = self.config.outputs;
-        let mean = MemberMean::of(!self.model.file().classes.is_empty(), outputs);
         let y = match self.config.network.members {
             Some(k) => self.member_output(x, k, width)?,
-            None => self.linear(x, "output", [width, outputs])?,
+            None => self.linear(x, "output", [width, self.config.outputs])?,
         };
+        self.result(y)
+    }
+
+    /// Probabilities, and the mean of the members.
+    fn result(&mut self, y: String) -> Result<String> {
+        let mean = MemberMean::of(!self.model.file().classes.is_empty(), self.config.outputs);
         let temperature = self.model.file().temperature();
         if mean != MemberMean::Values && temperature != 1.0 {
             return self.tempered(&y, mean, temperature);
@@ -408,7 +433,7 @@ impl Net<'_> {
             ),
             MemberMean::Sigmoid => self.node("Sigmoid", "output.probability", &[&y]),
         };
-        if self.config.network.members.is_some() {
+        if self.config.members().is_some() {
             let axis = constant(self.graph, "members/mean_axis", &[1], vec![1i64])?;
             let flat = attribute::int("keepdims", 0);
             y = self.graph.node_with("ReduceMean", "members/mean", &[&y, &axis], &[flat]);
@@ -434,7 +459,7 @@ impl Net<'_> {
             }
             _ => z.to_owned(),
         };
-        if self.config.network.members.is_some() {
+        if self.config.members().is_some() {
             // Each class's own mean keeps the digits of small probabilities.
             let p = self.graph.node_with("Softmax", "members/probabilities", &[&z], &last);
             let axis = constant(self.graph, "members/mean_axis", &[1], vec![1i64])?;

@@ -18,6 +18,7 @@ mod single;
 mod text;
 mod walk;
 mod windows;
+mod words;
 
 pub(super) use linear::BIASED;
 
@@ -72,6 +73,7 @@ static FAMILIES: &[&[Operator]] = &[
     resize::OPS,
     shape::OPS,
     text::OPS,
+    words::OPS,
 ];
 
 /// The operator of this domain and name.

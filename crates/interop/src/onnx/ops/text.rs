@@ -38,7 +38,7 @@ pub(super) const OPS: &[Operator] = &[
     ),
 ];
 
-fn texts(x: &Tensor) -> Result<&[String], String> {
+pub(super) fn texts(x: &Tensor) -> Result<&[String], String> {
     match x.data() {
         Data::Text(v) => Ok(v),
         other => Err(format!("texts are expected, found {}", other.dtype().name())),
@@ -103,6 +103,15 @@ fn ngrams(c: &Call<'_>) -> Outcome {
         (_, Some(Attribute::Ints(v))) => words(&v.clone().into()),
         _ => return Err("its pool is missing".into()),
     };
+    // Words by number; those outside the pool have none.
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let pool: Vec<u32> = pool
+        .iter()
+        .map(|word| {
+            let next = numbers.len() as u32;
+            *numbers.entry(word).or_insert(next)
+        })
+        .collect();
     let row = x.dims().last().copied().unwrap_or(1);
     if min == 0
         || max < min
@@ -114,7 +123,7 @@ fn ngrams(c: &Call<'_>) -> Outcome {
         return Err("its lengths, counts and weights do not go together".into());
     }
     // The number of each n-gram among all of the pool.
-    let mut known: HashMap<&[String], usize> = HashMap::new();
+    let mut known: HashMap<&[u32], usize> = HashMap::new();
     let mut number = 0;
     for (i, &start) in starts.iter().enumerate() {
         let end = starts.get(i + 1).copied().unwrap_or(pool.len());
@@ -134,16 +143,20 @@ fn ngrams(c: &Call<'_>) -> Outcome {
         dims => return Err(format!("rows of words are expected, found {dims:?}")),
     };
     let mut y = vec![0.0f32; count(&dims)?];
-    let all = words(x.data());
+    let all: Vec<u32> = words(x.data())
+        .iter()
+        .map(|word| numbers.get(word.as_str()).copied().unwrap_or(u32::MAX))
+        .collect();
     let mode = c.text("mode", "")?;
+    let mut gram = Vec::new();
     for (words, y) in all.chunks(row.max(1)).zip(y.chunks_mut(width.max(1))) {
         let mut seen: HashMap<usize, f32> = HashMap::new();
         for n in min..=max {
             for step in 1..=if n == 1 { 1 } else { skips + 1 } {
                 let span = (n - 1) * step;
                 for start in 0..words.len().saturating_sub(span) {
-                    let gram: Vec<String> =
-                        (0..n).map(|i| words[start + i * step].clone()).collect();
+                    gram.clear();
+                    gram.extend((0..n).map(|i| words[start + i * step]));
                     if let Some(&found) = known.get(&gram[..]) {
                         *seen.entry(found).or_default() += 1.0;
                     }

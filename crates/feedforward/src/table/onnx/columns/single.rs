@@ -166,7 +166,7 @@ pub(in crate::table::onnx) fn encode(
         }
     }
     at.single_numbers(&numbers)?;
-    Ok(Features { numeric: at.joined()?, ids })
+    Ok(Features { numeric: at.joined()?, ids, texts: Vec::new() })
 }
 
 impl Encoding<'_> {
