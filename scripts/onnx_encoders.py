@@ -4,7 +4,6 @@ onnx_encoders.py PROGRAM MODEL
 Checks the file with onnx.checker in full, prints the largest difference of a logit, or of a number of a token's vector,
 relative to the largest one, and fails above 1e-5."""
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,8 +13,8 @@ import onnx
 import onnxruntime as ort
 import torch
 import transformers
+from exported import TOLERANCE, export
 
-TOLERANCE = 1e-5
 WORDS = "the cat sat on a mat while seven grey birds over the harbour sang of rain , coffee and unpaid bills .".split()
 HEADS = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
@@ -43,9 +42,8 @@ def main() -> None:
             mask[row, :n] = 1
         batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        subprocess.run([program, "export", model, "--to", "onnx", "--out", path, "--quiet"], check=True)
-        onnx.checker.check_model(onnx.load(path), full_check=True)
+        path = export(program, model, "onnx", folder)
+        onnx.checker.check_model(str(path), full_check=True)
         session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         names = [port.name for port in session.get_inputs()]
         batch = {key: np.asarray(batch[key], np.int64) for key in names}

@@ -110,8 +110,9 @@ def export(
 ) -> dict[str, Any]:
     """Writes a model as a file of another tool, and checks what was written.
 
-    `to` is `"onnx"`, `"keras"` or `"tflite"` for tables, with the preprocessing inside, and `"gguf"` or
-    `"huggingface"` for language models; by default what the ending of `out` says. `dtype` is
+    `to` is `"onnx"`, `"keras"` or `"tflite"` for tables, with the preprocessing inside, `"onnx"` for encoders,
+    and `"onnx"` (with the cache), `"gguf"` or `"huggingface"` for language models; by default what the ending of
+    `out` says. `dtype` is
     `"f32"`, `"f16"` or `"bf16"` for language models, and for GGUF also a quantised type such as
     `"q8_0"` or `"q4_k_m"`. The result says what was compared and by how much it differs.
     """

@@ -127,6 +127,10 @@ def test_a_language_model_becomes_a_file(tmp_path):
     assert found["type"].lower() == "bf16"
     copy = feedforward.Model(tmp_path / "folder")
     assert copy.generate("the", max_tokens=3, temperature=0)
+    graph = run.export(tmp_path / "m.onnx")
+    assert graph["check"]["difference"] < 1e-5
+    assert [name for name, _ in graph["check"]["inputs"]][-1] == "past_key_values.0.value"
+    assert [name for name, _ in graph["check"]["outputs"]] == ["logits", "present.0.key", "present.0.value"]
     with pytest.raises(feedforward.DataError, match="llama.cpp"):
         run.export(tmp_path / "m.gguf")
     with pytest.raises(feedforward.UsageError, match="q4_1"):

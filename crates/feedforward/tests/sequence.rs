@@ -131,3 +131,23 @@ fn settings_that_do_not_go_together_are_named() {
     let error = sequence::train(&two, &options, &mut ()).unwrap_err().to_string();
     assert!(error.contains("loss.kind") && error.contains("use cross_entropy"), "{error}");
 }
+
+/// A head over hidden layers of this program is no part of an encoder's graph.
+#[cfg(feature = "onnx")]
+#[test]
+fn a_run_becomes_a_graph_or_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = |name: &str, sets: &[&str]| {
+        let run = folder.path().join(name);
+        let recipe = recipe(folder.path(), &[&["train.epochs=1"], sets].concat());
+        let options = TrainOptions { out: Some(run.clone()), ..Default::default() };
+        sequence::train(&recipe, &options, &mut ()).unwrap();
+        let out = folder.path().join(format!("{name}.onnx"));
+        feedforward::export_onnx(&run, &out, &Default::default()).map_err(|e| e.to_string())
+    };
+    let found = export("plain", &[]).unwrap();
+    assert!(found.difference < 2e-6 && found.outputs[0].0 == "logits", "{found:?}");
+    let refused = export("hidden", &["model.hidden=[4]"]).unwrap_err();
+    assert!(refused.contains("its head reads") && refused.contains("model.hidden"), "{refused}");
+    assert!(!folder.path().join("hidden.onnx").exists());
+}

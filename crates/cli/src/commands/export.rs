@@ -123,9 +123,11 @@ mod onnx {
             Terminal::object(&json!({ "out": out, "check": exported }))?;
             return Ok(ExitCode::SUCCESS);
         }
+        let beside = exported.data.as_ref().map(|data| format!(" with {}", quoted_path(data)));
         terminal.answer(format!(
-            "{} · {} nodes · {}",
+            "{}{} · {} nodes · {}",
             terminal.bold(quoted_path(&out)),
+            beside.unwrap_or_default(),
             exported.nodes,
             bytes(exported.bytes)
         ))?;

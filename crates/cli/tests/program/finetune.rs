@@ -171,6 +171,15 @@ fn every_recent_family_is_trained_tuned_merged_exported_and_answers() {
         let exported = words("export merged-FAMILY --to gguf --out file-FAMILY.gguf").ok();
         let said = exported.stdout + &exported.stderr;
         assert!(said.contains("the logits are the same, bit for bit"), "{family}: {said}");
+        #[cfg(feature = "onnx")]
+        {
+            let exported = words("export tuned-FAMILY --to onnx --out FAMILY.onnx --json").ok();
+            let check = &exported.json()["check"];
+            assert!(check["difference"].as_f64().unwrap() < 1e-5, "{family}: {check}");
+            assert_eq!(check["inputs"][2][0], "position_ids", "{family}");
+            let refused = words("export tuned-FAMILY --to onnx --out F.onnx --type f16");
+            refused.fails(2, &["--type is for --to huggingface and gguf"]);
+        }
         let ask = "generate file-FAMILY.gguf --max-tokens 4 --temperature 0 --json --prompt the";
         assert_eq!(words(ask).ok().json()["generated"][0]["text"], tuned, "{family}");
     }

@@ -1,8 +1,9 @@
 //! Encoders as ONNX graphs, with the inputs that `transformers` gives its own: `input_ids`,
 //! `attention_mask` and, where the family has it, `token_type_ids`.
 
-use crate::error::Result;
-use crate::language::EncoderModel;
+use super::TaskFile;
+use crate::error::{Error, Result};
+use crate::language::{EncoderModel, model_folder};
 use crate::onnx::{Angles, Heads, LIMIT, Net, Norm, OnnxFile, gap};
 use crate::table::OnnxExport;
 use ff_interop::onnx::proto::AttributeProto;
@@ -32,6 +33,13 @@ pub(crate) fn export_within(
     device: &Device,
     limit: u64,
 ) -> Result<OnnxExport> {
+    let task = TaskFile::read(&model_folder(path)?)?;
+    if task.is_some_and(|task| task.head.is_some()) {
+        return Err(Error::usage(format!(
+            "{}: its head reads a vector of the texts and the other columns, and has no form in ONNX yet; a model of texts              alone, without model.hidden, has",
+            path.display()
+        )));
+    }
     let mut model = EncoderModel::open(path, device, &LanguageOptions::default())?;
     let config = model.config().clone();
     let made = made_up(&mut model)?;

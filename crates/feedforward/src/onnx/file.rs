@@ -125,6 +125,7 @@ impl OnnxFile {
         }
         Ok(OnnxExport {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            data: self.has_data.then_some(beside),
             ..OnnxExport::of(&self.summary, rows, difference)
         })
     }
@@ -151,6 +152,7 @@ impl OnnxExport {
         let ports = |ports: &[Port]| ports.iter().map(|p| (p.name.clone(), p.kind())).collect();
         Self {
             bytes: 0,
+            data: None,
             inputs: ports(&summary.inputs),
             outputs: ports(&summary.outputs),
             nodes: summary.operators.values().sum(),

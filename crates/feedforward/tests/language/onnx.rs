@@ -126,6 +126,7 @@ fn tensors_beside_a_graph_start_at_pages_and_say_the_same() {
         let found = export_onnx_within(&fixture(name), &out, &Device::default(), 0).unwrap();
         let sizes = [&out, &data].map(|path| std::fs::metadata(path).unwrap().len());
         assert_eq!(found.bytes as u64, sizes.iter().sum::<u64>());
+        assert_eq!(found.data.as_deref(), Some(data.as_path()));
         let model = Model::open(&out).unwrap();
         let tensors = &model.proto().graph.as_ref().unwrap().initializer;
         let mut end = 0;

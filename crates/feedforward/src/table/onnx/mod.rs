@@ -15,7 +15,7 @@ use ff_nn::Precision;
 use ff_table::Encoder;
 use ff_tensor::Device;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) use predict::predict_foreign;
 
@@ -31,8 +31,10 @@ const CLASSES: &str = "feedforward.classes";
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct OnnxExport {
-    /// The size of the file.
+    /// The size of the file, with that of its tensors.
     pub bytes: usize,
+    /// The file of its tensors, where they are not in the graph.
+    pub data: Option<PathBuf>,
     /// The inputs: name and type.
     pub inputs: Vec<(String, String)>,
     /// The outputs: name and type.
