@@ -10,5 +10,8 @@ pub use crate::encoder::{
     EncoderHeadLayers, EncoderLayerNames, EncoderOutputs, EncoderProblem,
 };
 pub use crate::mlp::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
-pub use crate::seq2seq::{DecoderCache, Marian, MarianConfig, TranslationBatch};
+pub use crate::seq2seq::{
+    DecoderCache, EncoderDecoder, EncoderDecoderBatch, EncoderDecoderConfig, EncoderDecoderFamily,
+    StackConfig,
+};
 pub use crate::transformer::{LanguageOptions, NormPlace, Rope, TransformerNorm};

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "language"
 BATCH, LENGTH, STEPS, NEW_TOKENS = 2, 12, 20, 24
@@ -383,6 +383,8 @@ def randomise(model):
                 p.normal_(0.0, 0.2)
             elif "embed" in name or "wte" in name or "wpe" in name:
                 p.normal_(0.0, 0.5)
+            elif "t5" in model.config.model_type and name.endswith("bias.weight"):
+                p.normal_(0.0, 1.0)
             else:
                 p.normal_(0.0, 0.3)
 
@@ -690,15 +692,15 @@ def marian_model(vocab_size, end):
     return model
 
 
-def marian(name):
-    model = marian_model(39, 4.0)
+def pairs(name, model, tokens, pad, end, **search):
+    """Sources and targets of these tokens: logits, gradients, steps, and what is written with one beam and with three."""
     start(name, model)
     model.eval()
-    source = torch.randint(1, 38, (BATCH, LENGTH))
+    source = torch.randint(*tokens, (BATCH, LENGTH))
     lengths = [LENGTH, LENGTH - 4]
     mask = torch.tensor([[int(t < n) for t in range(LENGTH)] for n in lengths])
-    source = torch.where(mask == 1, source, 38)
-    targets = torch.randint(1, 38, (STEPS, BATCH, LENGTH - 3))
+    source = torch.where(mask == 1, source, pad)
+    targets = torch.randint(*tokens, (STEPS, BATCH, LENGTH - 3))
     targets[:, 1, -2:] = -100
     run = lambda targets: model(input_ids=source, attention_mask=mask, labels=targets).loss
     out = model(input_ids=source, attention_mask=mask, labels=targets[0])
@@ -708,19 +710,91 @@ def marian(name):
     expected["loss"] = out.loss.detach().reshape(1)
     expected["steps.targets"] = targets.int()
     for i in range(6):
-        text = torch.cat([torch.randint(1, 38, (1, 4 + i)), torch.zeros(1, 1, dtype=torch.long)], 1)
+        text = torch.cat([torch.randint(*tokens, (1, 4 + i)), torch.full((1, 1), end)], 1)
         expected[f"text.{i}"] = text[0].int()
         for beams in (1, 3):
-            tokens = model.generate(
-                text,
-                attention_mask=torch.ones_like(text),
-                max_new_tokens=14,
-                num_beams=beams,
-                do_sample=False,
-                bad_words_ids=[[38]],
+            found = model.generate(
+                text, attention_mask=torch.ones_like(text), max_new_tokens=14, num_beams=beams, do_sample=False, **search
             )[0, 1:]
-            expected[f"text.{i}.beams.{beams}"] = tokens.int()
+            expected[f"text.{i}.beams.{beams}"] = found.int()
     finish(name, model, expected, run, [(t,) for t in targets])
+
+
+def marian(name):
+    pairs(name, marian_model(39, 4.0), (1, 38), 38, 0, bad_words_ids=[[38]])
+
+
+SMALL_T5 = dict(
+    vocab_size=41,
+    d_model=16,
+    d_kv=6,
+    d_ff=20,
+    num_layers=2,
+    num_heads=3,
+    relative_attention_num_buckets=8,
+    relative_attention_max_distance=10,
+    dropout_rate=0.0,
+    pad_token_id=0,
+    eos_token_id=1,
+    decoder_start_token_id=0,
+)
+# Kind, settings, and whether the output layer has a matrix of its own.
+T5 = {
+    "t5": ("T5", dict(SMALL_T5, num_decoder_layers=1, layer_norm_epsilon=0.01), False),
+    "t5_gated": (
+        "T5",
+        dict(SMALL_T5, feed_forward_proj="gated-gelu", num_decoder_layers=3, d_kv=4, tie_word_embeddings=False),
+        True,
+    ),
+    # Five buckets do not halve evenly; other special tokens; no matrix of its own, though the config says so.
+    "t5_silu": (
+        "T5",
+        dict(
+            SMALL_T5,
+            feed_forward_proj="gated-silu",
+            relative_attention_num_buckets=5,
+            relative_attention_max_distance=7,
+            pad_token_id=2,
+            eos_token_id=3,
+            decoder_start_token_id=4,
+            tie_word_embeddings=False,
+        ),
+        False,
+    ),
+    "t5_gelu": ("T5", dict(SMALL_T5, feed_forward_proj="gelu", d_kv=5, num_heads=4), True),
+    "mt5": ("MT5", dict(SMALL_T5, num_heads=2, d_kv=8, relative_attention_max_distance=128), True),
+}
+
+
+def t5_model(name, settings=None):
+    kind, usual, own = T5[name]
+    settings = settings or usual
+    config = getattr(transformers, kind + "Config")(**settings)
+    config._attn_implementation = "eager"
+    torch.manual_seed(1)
+    model = getattr(transformers, kind + "ForConditionalGeneration")(config).float()
+    if own:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    return model, settings
+
+
+def t5(name):
+    model, settings = t5_model(name)
+    # Without a cache, which transformers makes for as many layers as the encoder has.
+    pairs(name, model, (5, 41), settings["pad_token_id"], settings["eos_token_id"], use_cache=False)
+    path = FOLDER / name / "config.json"
+    config = json.loads(path.read_text())
+    # What early files say of the output layer, and dropout, which is for training alone.
+    config["tie_word_embeddings"] = settings.get("tie_word_embeddings", True)
+    if config["tie_word_embeddings"] == config.get("scale_decoder_outputs"):
+        del config["scale_decoder_outputs"]
+    config["dropout_rate"] = 0.1
+    path.write_text(json.dumps(config, indent=2))
+    again = AutoModelForSeq2SeqLM.from_pretrained(FOLDER / name, dtype=torch.float32).eval()
+    stored = load_file(FOLDER / name / "expected.safetensors")
+    targets = stored["steps.targets"][0].long()
+    out = again(input_ids=stored["ids"].long(), attention_mask=stored["mask"].long(), labels=targets)
+    assert torch.allclose(out.logits, stored["logits"], atol=1e-4), name
 
 
 RULES = "FB01\t66 69\n41\t61\nE9\t65 301\nA0\t20\n"  # the ligature fi, A to a, é in two, a space that does not break
@@ -781,6 +855,51 @@ def marian_text(name):
     (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False))
 
 
+T5_TEXTS = ["the cat", "", "  A  fine day ", "<extra_id_0> the <extra_id_1>", "日本 the 日本", "café</s> hill", "x\ty"]
+
+
+def t5_text(name):
+    """A folder as T5's are: a SentencePiece model, and the tokenizer.json that `T5Tokenizer` makes of it."""
+    import tempfile
+
+    import sentencepiece
+
+    folder = FOLDER / name
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        (place / "rules.tsv").write_text(RULES + "9\t20\n")  # T5's rules also make tabs spaces
+        (place / "text").write_text("\n".join(SENTENCES * 3))
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(place / "text"),
+            model_prefix=str(place / "spiece"),
+            vocab_size=50,
+            normalization_rule_tsv=str(place / "rules.tsv"),
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
+        settings = dict(SMALL_T5, vocab_size=56, num_heads=2, num_layers=1, feed_forward_proj="gated-gelu")
+        T5[name] = ("T5", settings, True)
+        model, _ = t5_model(name)
+        start(name, model)
+        model.eval()
+        tokenizer = transformers.T5Tokenizer.from_pretrained(place, extra_ids=3)
+        tokenizer.save_pretrained(folder)
+        shutil.copy(place / "spiece.model", folder)
+    expected = []
+    for text in T5_TEXTS:
+        found = {"text": text, "ids": tokenizer(text).input_ids}
+        for beams in (1, 3):
+            tokens = model.generate(
+                **tokenizer(text, return_tensors="pt"), max_new_tokens=14, num_beams=beams, do_sample=False
+            )[0]
+            found[f"beams.{beams}"] = tokenizer.decode(tokens, skip_special_tokens=True)
+        expected.append(found)
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False))
+
+
 def store(folder, expected, file="expected.safetensors"):
     note = f"torch {torch.__version__}, transformers {transformers.__version__}"
     expected = {k: v.contiguous().clone() for k, v in expected.items()}
@@ -789,8 +908,9 @@ def store(folder, expected, file="expected.safetensors"):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or [*DECODERS, *VARIANTS, *ENCODERS, "marian", "marian_text"]:
-        make = decoder if name in DECODERS else variant if name in VARIANTS else encoder if name in ENCODERS else globals()[name]
+    kinds = [(DECODERS, decoder), (VARIANTS, variant), (ENCODERS, encoder), (T5, t5)]
+    for name in sys.argv[1:] or [*DECODERS, *VARIANTS, *ENCODERS, "marian", "marian_text", *T5, "t5_text"]:
+        make = next((make for names, make in kinds if name in names), globals().get(name))
         make(name)
         if name in MIXED:
             mixed(name)

@@ -291,9 +291,28 @@ fn stored(name: &str) -> String {
 }
 
 #[test]
-fn a_translation_model_writes_what_transformers_writes() {
-    let folder = Folder::new("language-marian");
-    let model = stored("marian_text");
+fn a_t5_writes_what_transformers_writes() {
+    let folder = Folder::new("language-t5");
+    writes_targets(&folder, "t5_text");
+    // One beam, unless it is asked for more.
+    let model = stored("t5_text");
+    let short = ["generate", &model, "--prompt", "the cat", "--max-tokens", "14", "--json"];
+    let usual = folder.run(&short).ok().json();
+    let greedy = folder.run(&[&short[..], &["--beams", "1"]].concat()).ok().json();
+    assert_eq!(usual["generated"][0]["tokens"], greedy["generated"][0]["tokens"]);
+    folder
+        .run(&["generate", &stored("t5"), "--prompt", "the cat"])
+        .fails(2, &["has no tokenizer", "spiece.model"]);
+    folder
+        .run(&["chat", &model])
+        .fails(1, &["an encoder with a decoder (t5)", "feedforward generate"]);
+    folder.write("text.txt", "the cat");
+    folder.run(&["evaluate", &model, "--data", "text.txt"]).fails(2, &["cannot be evaluated"]);
+}
+
+/// What a folder's model writes for the texts of its fixture, and why each text stops.
+fn writes_targets(folder: &Folder, name: &str) -> Vec<String> {
+    let model = stored(name);
     let expected = std::fs::read_to_string(Path::new(&model).join("expected.json")).unwrap();
     let expected: Vec<serde_json::Value> = serde_json::from_str(&expected).unwrap();
     let mut ended = Vec::new();
@@ -310,6 +329,14 @@ fn a_translation_model_writes_what_transformers_writes() {
             ended.push(found["reason"].as_str().unwrap().to_owned());
         }
     }
+    ended
+}
+
+#[test]
+fn a_translation_model_writes_what_transformers_writes() {
+    let folder = Folder::new("language-marian");
+    let ended = writes_targets(&folder, "marian_text");
+    let model = stored("marian_text");
     assert!(ended.iter().any(|r| r == "end") && ended.iter().any(|r| r == "max_tokens"));
 
     // For people: the translation alone on standard output, and why it ended beside it.
@@ -328,7 +355,7 @@ fn a_translation_model_writes_what_transformers_writes() {
     folder.write("text.txt", "the cat");
     folder
         .run(&["evaluate", &model, "--data", "text.txt"])
-        .fails(2, &["translation models cannot be evaluated"]);
+        .fails(2, &["encoders with decoders (Marian, T5) cannot be evaluated"]);
 }
 
 #[test]

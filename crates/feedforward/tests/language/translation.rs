@@ -1,20 +1,25 @@
-//! Marian against `transformers`: greedy and beam search too.
+//! Encoders with decoders against `transformers`: greedy and beam search too.
 
 use super::parity::{LOGITS, LOSSES, adamw, difference, gradients};
 use super::{expected, fixture, ints, segments, targets};
 use feedforward::formats::TensorFile;
 use feedforward::graph::{Graph, Mode, ParamId, Value};
 use feedforward::language::{SaveOptions, TranslateOptions, Translator};
-use feedforward::nn::Builder;
-use feedforward::nn::models::{Marian, MarianConfig, TranslationBatch, plain_file_tensors};
+use feedforward::nn::models::{
+    EncoderDecoder, EncoderDecoderBatch, EncoderDecoderConfig, LanguageOptions, plain_file_tensors,
+};
+use feedforward::nn::{Builder, Precision};
 use feedforward::tensor::{DType, Device, Tensor};
 
-fn open() -> Translator {
-    Translator::open(&fixture("marian"), &Default::default(), &Default::default()).unwrap()
+/// The fixtures of encoders with decoders.
+const PAIRS: [&str; 6] = ["marian", "t5", "t5_gated", "t5_silu", "t5_gelu", "mt5"];
+
+fn open(name: &str) -> Translator {
+    Translator::open(&fixture(name), &Default::default(), &Default::default()).unwrap()
 }
 
 /// Targets moved to the right, behind the token that a translation begins with.
-fn shifted(graph: &Graph, config: &MarianConfig, targets: &Value) -> Value {
+fn shifted(graph: &Graph, config: &EncoderDecoderConfig, targets: &Value) -> Value {
     let dims = targets.shape().dims();
     let rows = targets.slice::<i32>().unwrap().chunks_exact(dims[1]);
     let id = |&id: &i32| if id == -100 { config.pad_token as i32 } else { id };
@@ -28,11 +33,11 @@ fn shifted(graph: &Graph, config: &MarianConfig, targets: &Value) -> Value {
 
 fn batch(
     graph: &Graph,
-    config: &MarianConfig,
+    config: &EncoderDecoderConfig,
     file: &TensorFile,
     targets: &Value,
-) -> TranslationBatch {
-    TranslationBatch {
+) -> EncoderDecoderBatch {
+    EncoderDecoderBatch {
         source: ints(graph, file, "ids"),
         segments: Some(segments(graph, file)),
         target: shifted(graph, config, targets),
@@ -41,12 +46,16 @@ fn batch(
 
 #[test]
 fn logits_gradients_and_twenty_steps() {
-    let file = expected("marian");
-    let mut opened = open();
+    PAIRS.into_iter().for_each(trained);
+}
+
+fn trained(name: &str) {
+    let file = expected(name);
+    let mut opened = open(name);
     let config = opened.config().clone();
     let device = Device::default();
     let mut builder = Builder::new();
-    let model = Marian::new(&mut builder, &config, &Default::default());
+    let model = EncoderDecoder::new(&mut builder, &config, &Default::default());
     let mut params = builder.build_zeroed(&device, DType::F32, true).unwrap();
     for i in 0..params.infos().len() {
         let id = ParamId::new(i);
@@ -60,7 +69,7 @@ fn logits_gradients_and_twenty_steps() {
     let logits = model.logits(&mut graph, &input).unwrap();
     let stored = file.f32("logits", logits.shape().dims()).unwrap();
     let logits_off = difference(&stored, logits.slice().unwrap(), 0.0);
-    assert!(logits_off < LOGITS, "logits differ by {logits_off:.2e}");
+    assert!(logits_off < LOGITS, "{name}: logits differ by {logits_off:.2e}");
     graph.set_mode(Mode::Train);
     let mut optimizer = adamw(&graph);
     let (mut losses_off, mut gradients_off) = (0f64, 0f64);
@@ -74,20 +83,26 @@ fn logits_gradients_and_twenty_steps() {
         graph.backward(loss.total).unwrap();
         if step == 0 {
             let tensors = plain_file_tensors(graph.params());
-            gradients_off = gradients("marian", &file, &tensors, &mut graph, count);
+            gradients_off = gradients(name, &file, &tensors, &mut graph, count);
         }
         optimizer.step(graph.params_mut(), count, 3e-3).unwrap();
         let off = (value / count / f64::from(expected) - 1.0).abs();
-        assert!(off < LOSSES, "loss {step} is {}, not {expected}", value / count);
+        assert!(off < LOSSES, "{name}: loss {step} is {}, not {expected}", value / count);
         losses_off = losses_off.max(off);
     }
-    println!("| marian | {logits_off:.1e} | {gradients_off:.1e} | {losses_off:.1e} |");
+    println!("| {name} | {logits_off:.1e} | {gradients_off:.1e} | {losses_off:.1e} |");
 }
 
 #[test]
 fn greedy_and_beam_search_token_by_token() {
-    let file = expected("marian");
-    let mut model = open();
+    let ended: usize = PAIRS.into_iter().map(written).sum();
+    assert!(ended > 0, "some targets must end before they are cut");
+}
+
+/// The number of targets that end before they are cut.
+fn written(name: &str) -> usize {
+    let file = expected(name);
+    let mut model = open(name);
     let ids =
         |name: &str| -> Vec<u32> { file.i32(name).unwrap().iter().map(|&id| id as u32).collect() };
     let mut ended = 0;
@@ -95,17 +110,21 @@ fn greedy_and_beam_search_token_by_token() {
         for beams in [1, 3] {
             let options = TranslateOptions { max_tokens: 14, beams, length_penalty: 1.0 };
             let found = model.translate_tokens(&ids(&text), &options).unwrap();
-            assert_eq!(found, ids(&format!("{text}.beams.{beams}")), "{text} with {beams} beams");
+            assert_eq!(
+                found,
+                ids(&format!("{text}.beams.{beams}")),
+                "{name}: {text} with {beams} beams"
+            );
             ended += usize::from(found.len() < 14);
         }
     }
-    assert!(ended > 0, "some translations must end before they are cut");
+    ended
 }
 
 #[test]
 fn what_is_written_reads_back_and_what_is_wrong_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut model = open();
+    let mut model = open("marian");
     model.save(folder.path(), &SaveOptions::default()).unwrap();
     let bytes = |folder: &std::path::Path| -> Vec<(String, Vec<usize>)> {
         let file = TensorFile::open(&folder.join("model.safetensors")).unwrap();
@@ -118,7 +137,7 @@ fn what_is_written_reads_back_and_what_is_wrong_is_named() {
     let json = std::fs::read_to_string(fixture("marian").join("config.json")).unwrap();
     let message = |from: &str, to: &str| {
         assert!(json.contains(from), "{from}");
-        MarianConfig::parse(&json.replace(from, to)).unwrap_err().to_string()
+        EncoderDecoderConfig::parse(&json.replace(from, to)).unwrap_err().to_string()
     };
     for (found, part) in [
         (message("\"d_model\": 16", "\"d_model\": 18"), "decoder_attention_heads: 4 heads"),
@@ -133,5 +152,101 @@ fn what_is_written_reads_back_and_what_is_wrong_is_named() {
         ),
     ] {
         assert!(found.contains(part), "{found}");
+    }
+}
+
+/// With a cache the last logits are those of all tokens at once, in both precisions.
+#[test]
+fn a_cache_of_the_memory_gives_what_all_at_once_gives() {
+    for (name, bf16, most) in
+        [("marian", false, 1e-5), ("t5", false, 1e-5), ("t5_gated", true, 0.03)]
+    {
+        let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
+        let options = LanguageOptions { precision, ..LanguageOptions::default() };
+        let mut opened = Translator::open(&fixture(name), &Device::default(), &options).unwrap();
+        let (model, graph) = opened.parts();
+        let ids = |graph: &Graph, ids: &[i32], rows: usize| {
+            let dims = [rows, ids.len() / rows];
+            graph.input(Tensor::from_slice(graph.device(), ids, &dims).unwrap())
+        };
+        let (source, target) = ([5, 9, 7, 20, 30, 8], [6, 7, 8, 30, 31, 32, 10, 11]);
+        let source = ids(graph, &source, 2);
+        let memory = model.encode(graph, &source, None).unwrap();
+        let whole = ids(graph, &target, 2);
+        let all = model.decode(graph, (&memory, None), &whole, None).unwrap();
+        let all = all.slice::<f32>().unwrap().to_vec();
+        let mut cache = model.cache(graph.device(), 2, [4, 3]).unwrap();
+        let vocab = all.len() / 8;
+        for step in 0..4 {
+            let token = ids(graph, &[target[step], target[4 + step]], 2);
+            let logits = model.decode(graph, (&memory, None), &token, Some(&mut cache)).unwrap();
+            for (row, found) in logits.slice::<f32>().unwrap().chunks(vocab).enumerate() {
+                let expected = &all[(row * 4 + step) * vocab..][..vocab];
+                let off = difference(expected, found, 0.0);
+                assert!(off < most, "{name}: token {step} of {row} is {off:.1e} off");
+            }
+        }
+        assert!(cache.select(&Device::default(), &[0]).is_err());
+    }
+}
+
+#[test]
+fn what_a_t5_config_says_is_read_or_named() {
+    for name in &PAIRS[1..] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = open(name);
+        model.save(folder.path(), &SaveOptions::default()).unwrap();
+        let again =
+            Translator::open(folder.path(), &Default::default(), &Default::default()).unwrap();
+        assert_eq!(again.config(), model.config(), "{name}");
+    }
+    assert!(open("t5").config().tied && open("t5").config().scaled_output);
+    assert!(!open("t5_gated").config().tied && !open("t5_gated").config().scaled_output);
+    assert!(open("t5_silu").config().tied && !open("t5_silu").config().scaled_output);
+    assert!(!open("t5_gelu").config().tied && open("t5_gelu").config().scaled_output);
+    let json = std::fs::read_to_string(fixture("t5").join("config.json")).unwrap();
+    let parsed = |from: &str, to: &str| {
+        assert!(json.contains(from), "{from}");
+        EncoderDecoderConfig::parse(&json.replace(from, to))
+    };
+    let config = parsed("\"num_decoder_layers\": 1,", "").unwrap();
+    assert_eq!((config.encoder.layers, config.decoder.layers), (2, 2));
+    let config = parsed("\"decoder_start_token_id\": 0,", "").unwrap();
+    assert_eq!((config.start_token, config.pad_token, config.end_token), (0, 0, 1));
+    for (from, to, part) in [
+        ("\"relu\"", "\"gated-rel\"", "feed_forward_proj: \"rel\" is not supported"),
+        ("_num_buckets\": 8", "_num_buckets\": 3", "relative_attention_num_buckets: 3 are too few"),
+        ("_max_distance\": 10", "_max_distance\": 4", "relative_attention_max_distance: 4 is no"),
+        ("\"is_decoder\": false", "\"is_decoder\": true", "a decoder alone"),
+        ("\"eos_token_id\": 1", "\"eos_token_id\": 41", "41 is outside the vocabulary"),
+        ("\"d_kv\": 6", "\"d_kv\": 0", "d_kv: expected a whole number from 1"),
+        ("\"t5\"", "\"t6\"", "\"t6\" is not supported; supported: marian, t5, mt5"),
+    ] {
+        let message = parsed(from, to).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// The ids of a folder's tokenizer, in either form, and what the model writes.
+#[test]
+fn texts_of_a_t5_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "spiece.model", "tokenizer_config.json"] {
+        std::fs::copy(fixture("t5_text").join(file), folder.path().join(file)).unwrap();
+    }
+    let expected = std::fs::read_to_string(fixture("t5_text").join("expected.json")).unwrap();
+    let expected: Vec<serde_json::Value> = serde_json::from_str(&expected).unwrap();
+    for folder in [&fixture("t5_text"), folder.path()] {
+        let mut model = Translator::open(folder, &Default::default(), &Default::default()).unwrap();
+        for case in &expected {
+            let text = case["text"].as_str().unwrap();
+            for beams in [1, 3] {
+                let options = TranslateOptions { max_tokens: 14, beams, length_penalty: 1.0 };
+                let found = model.translate(text, &options).unwrap();
+                let ids = case["ids"].as_array().unwrap().len();
+                assert_eq!(found.prompt_tokens, ids, "{text:?} of {}", folder.display());
+                assert_eq!(found.text, case[format!("beams.{beams}")], "{text:?}, {beams} beams");
+            }
+        }
     }
 }

@@ -299,8 +299,8 @@ impl CausalLm {
                     let context = BlockContext {
                         positions: Some(positions),
                         segments,
-                        memory: None,
                         cache: layer_cache,
+                        ..BlockContext::default()
                     };
                     block.forward(graph, &x, context)?
                 }

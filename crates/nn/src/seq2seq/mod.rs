@@ -1,5 +1,11 @@
-//! Translation: an encoder for the source, a decoder for the target.
+//! Encoders with decoders: a source is read whole, a target is written token by token.
 
-mod marian;
+mod cache;
+mod config;
+mod families;
+mod model;
+mod sinusoids;
 
-pub use marian::{DecoderCache, Marian, MarianConfig, TranslationBatch};
+pub use cache::DecoderCache;
+pub use config::{EncoderDecoderConfig, EncoderDecoderFamily, StackConfig};
+pub use model::{EncoderDecoder, EncoderDecoderBatch};

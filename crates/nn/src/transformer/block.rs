@@ -193,6 +193,8 @@ pub(crate) struct BlockContext<'a> {
     /// An encoder's output with the segments of its tokens.
     pub(crate) memory: Option<(&'a Value, Option<&'a Value>)>,
     pub(crate) cache: Option<&'a mut KeyValueCache>,
+    /// The keys and values of the encoder's output, computed once.
+    pub(crate) memory_cache: Option<&'a mut KeyValueCache>,
 }
 
 impl Block {
@@ -207,8 +209,9 @@ impl Block {
             attention(b, names.attention, &config.attention)
         });
         let cross = names.cross.map(|[name, norm_name]| {
-            let heads = ff_ops::Attention { causal: false, ..config.attention.heads };
-            let config = AttentionConfig { heads, ..config.attention.clone() };
+            let heads =
+                ff_ops::Attention { causal: false, distances: None, ..config.attention.heads };
+            let config = AttentionConfig { heads, distances: None, ..config.attention.clone() };
             with_norms(b, norm, [norm_name, ""], |b| attention(b, name, &config))
         });
         let (cross, cross_norms) = cross.unzip();
@@ -231,13 +234,13 @@ impl Block {
         x: &Value,
         context: BlockContext<'_>,
     ) -> Result<(Value, Option<RouterLosses>)> {
-        let BlockContext { positions, segments, memory, cache } = context;
+        let BlockContext { positions, segments, memory, cache, memory_cache } = context;
         let own = AttentionContext { positions, segments, memory: None, cache };
         let mut x =
             self.residual(graph, x, 0, |graph, x| self.attention.forward(graph, &x, own))?;
         if let (Some(cross), Some((memory, segments))) = (&self.cross, memory) {
-            let memory = Some(memory);
-            let other = AttentionContext { segments, memory, ..AttentionContext::default() };
+            let (memory, cache) = (Some(memory), memory_cache);
+            let other = AttentionContext { segments, memory, cache, positions: None };
             x = self.residual(graph, &x, 1, |graph, x| cross.forward(graph, &x, other))?;
         }
         let mut losses = None;

@@ -217,7 +217,16 @@ impl<'a> Fields<'a> {
 
     /// An activation by its name in `transformers`.
     pub(crate) fn activation(&self, key: &'static str, default: Activation) -> Activation {
-        let Some(name) = self.text(&[key]) else { return default };
+        self.text(&[key]).map_or(default, |name| self.activation_named(key, name, default))
+    }
+
+    /// The activation of a name that was found in a field.
+    pub(crate) fn activation_named(
+        &self,
+        key: &'static str,
+        name: &str,
+        default: Activation,
+    ) -> Activation {
         let known = ACTIVATIONS.iter().find(|(known, _)| *known == name);
         known.map_or_else(
             || {

@@ -75,6 +75,37 @@ impl KeyValueCache {
         self.len = 0;
     }
 
+    /// Replaces the sequences by these of them, in this order: the cache of the ways to go on that
+    /// a search keeps.
+    ///
+    /// # Errors
+    /// There are fewer sequences, not as many are given, or memory is exhausted.
+    pub fn select(&mut self, device: &Device, sequences: &[usize]) -> Result<()> {
+        let &[batch, capacity, width] = self.keys.shape().dims() else { return Ok(()) };
+        named(|| {
+            if sequences.len() != batch || sequences.iter().any(|&from| from >= batch) {
+                let message = format!("{sequences:?} of a cache of {batch} sequences");
+                return Err(OpError::shape(message));
+            }
+            if sequences.iter().enumerate().all(|(i, &from)| i == from) {
+                return Ok(());
+            }
+            let used = self.len * width;
+            for part in [&mut self.keys, &mut self.values] {
+                let mut selected = Tensor::uninit(device, *part.shape(), part.dtype())?;
+                for_stored!(part.dtype(), S => {
+                    let (from, to) = (part.slice::<S>()?, selected.slice_mut::<S>()?);
+                    for (to, &i) in to.chunks_exact_mut((capacity * width).max(1)).zip(sequences) {
+                        to[..used].copy_from_slice(&from[i * capacity * width..][..used]);
+                    }
+                    Ok::<(), OpError>(())
+                })?;
+                *part = selected;
+            }
+            Ok(())
+        })
+    }
+
     /// Appends the keys and values of the next T positions.
     ///
     /// # Shapes

@@ -144,6 +144,32 @@ fn what_does_not_fit_a_cache_is_named() {
 }
 
 #[test]
+fn a_cache_goes_on_from_the_sequences_selected() {
+    let device = Device::default();
+    let op = Attention { causal: true, ..Attention::new(1, 1, 2) };
+    let [q, k, v] = [1, 2, 3].map(|seed| tensor(&normal(3 * 2 * 2, seed), &[3, 2, 2]));
+    let mut cache = KeyValueCache::new(&device, DType::F32, 3, 2, 4).unwrap();
+    cache.append(&k, &v).unwrap();
+    let attend = |cache: &KeyValueCache| -> Vec<f32> {
+        op.attend(&device, &q, cache, [None; 3]).unwrap().slice().unwrap().to_vec()
+    };
+    let before = attend(&cache);
+    cache.select(&device, &[0, 1, 2]).unwrap();
+    assert_eq!(attend(&cache), before);
+    cache.select(&device, &[2, 0, 2]).unwrap();
+    assert_eq!(cache.len(), 2);
+    let from = [k.slice::<f32>().unwrap(), v.slice().unwrap()]
+        .map(|x| tensor(&[&x[8..12], &x[0..4], &x[8..12]].concat(), &[3, 2, 2]));
+    let mut expected = KeyValueCache::new(&device, DType::F32, 3, 2, 4).unwrap();
+    expected.append(&from[0], &from[1]).unwrap();
+    assert_eq!(attend(&cache), attend(&expected));
+    for wrong in [&[0, 1][..], &[0, 1, 3]] {
+        let error = cache.select(&device, wrong).unwrap_err().to_string();
+        assert!(error.contains("of a cache of 3 sequences"), "{error}");
+    }
+}
+
+#[test]
 fn wrong_attributes_and_shapes_are_named() {
     let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
     let x = [spec(&[1, 2, 4]), spec(&[1, 3, 2]), spec(&[1, 3, 2])];

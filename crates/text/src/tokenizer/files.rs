@@ -33,16 +33,16 @@ pub(super) const TEMPLATE: &str = "chat_template.jinja";
 /// The words of Qwen 2 and later models: GPT-4's, with each digit by itself.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The file of SentencePiece.
-const PIECES: &str = "tokenizer.model";
+/// The names of SentencePiece's file; T5 has the second one.
+const PIECES: [&str; 2] = ["tokenizer.model", "spiece.model"];
 
 /// The files kept beside `tokenizer.json`.
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, TEMPLATE];
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
-    /// GPT-2 has them, or `vocab.txt` as BERT has it, or a `tokenizer.model` of SentencePiece, or
-    /// the metadata of a GGUF file.
+    /// GPT-2 has them, or `vocab.txt` as BERT has it, or a `tokenizer.model` or `spiece.model` of
+    /// SentencePiece, or the metadata of a GGUF file.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
@@ -60,14 +60,14 @@ impl Tokenizer {
             if vocab.exists() {
                 return Self::load_vocabulary(&vocab);
             }
-            let model = path.join(PIECES);
-            if model.exists() {
+            let model = PIECES.map(|name| path.join(name)).into_iter().find(|path| path.exists());
+            if let Some(model) = model {
                 return Self::load_sentencepiece(&model);
             }
             return Err(TextError::tokenizer(
                 format!("`{}`", path.display()),
                 "there is no tokenizer in this folder",
-                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or a tokenizer.model.",
+                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or a tokenizer.model, or a spiece.model.",
             ));
         }
         if GgufFile::is_at(path) {
@@ -272,6 +272,8 @@ pub(super) fn class(folder: &Path, settings: &Map<String, Value>, usual: &str) -
     let class = match config["model_type"].as_str() {
         Some(family) if family.starts_with("qwen") => "Qwen2Tokenizer",
         Some("roberta") => "RobertaTokenizer",
+        Some("t5") => "T5Tokenizer",
+        Some("mt5") => "MT5Tokenizer",
         _ => usual,
     };
     class.to_owned()

@@ -1,4 +1,4 @@
-//! `tokenizer.model`, a model of SentencePiece, as the crate's tokenizer: the same ids and the same
+//! `tokenizer.model` or `spiece.model`, a model of SentencePiece, as the crate's tokenizer: the same ids and the same
 //! text for them.
 
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ use ff_formats::guarded_call;
 const CONTROL: u64 = 3;
 /// The kind of model that merges pairs of pieces.
 const PAIRS: u64 = 2;
+/// More tokens that stand for spans are no tokens of T5.
+const MOST_SENTINELS: u64 = 1 << 16;
 /// Longer pieces are no pieces of text.
 const LONGEST: usize = 1 << 12;
 /// Classes that put the first token before a text, and that put the last one behind it, unless
@@ -51,7 +53,8 @@ impl Tokenizer {
         let made = guarded_call(|| {
             let model = parse(&bytes)?;
             check(&model)?;
-            let inner = tokenizer(&model).map_err(|e| e.to_string())?;
+            let mut inner = tokenizer(&model).map_err(|e| e.to_string())?;
+            sentinels(&mut inner, &config, &class).map_err(|e| e.to_string())?;
             let inner = around(inner, &model, &config, &class, &named);
             inner.and_then(|inner| inner.to_string(true)).map_err(|e| e.to_string())
         });
@@ -204,6 +207,25 @@ fn pairs(model: &Model<'_>) -> std::result::Result<BPE, Failed> {
         "vocab": vocab, "merges": merges,
     });
     Ok(serde_json::from_str(&json.to_string())?)
+}
+
+/// The tokens of T5 that stand for spans of a text, behind the pieces, the last one first; 100
+/// unless `tokenizer_config.json` says otherwise.
+fn sentinels(
+    inner: &mut Inner,
+    config: &Map<String, Value>,
+    class: &str,
+) -> std::result::Result<(), Failed> {
+    if !END.contains(&class) {
+        return Ok(());
+    }
+    let count = config.get("extra_ids").and_then(Value::as_u64).unwrap_or(100);
+    if count > MOST_SENTINELS {
+        return Err(format!("{count} extra_ids are more than {MOST_SENTINELS}").into());
+    }
+    let token = |i| AddedToken::from(format!("<extra_id_{i}>"), true);
+    inner.add_special_tokens((0..count).rev().map(token))?;
+    Ok(())
 }
 
 /// The tokens around a text, as the class of the tokenizer or its settings have them.

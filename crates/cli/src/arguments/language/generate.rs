@@ -22,10 +22,10 @@ pub(crate) struct Generate {
     /// Use an adapter with the model (PEFT's folder, a run that trained one, or a GGUF file)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) adapter: Option<PathBuf>,
-    /// The maximum number of new tokens; 128 by default, except for translations
+    /// The maximum number of new tokens; 128 by default, 512 for encoders with decoders
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
-    /// Beams of a translation model; 1 is greedy
+    /// Beams of an encoder with a decoder (Marian, T5); 1 is greedy
     #[arg(long, value_name = "N")]
     pub(crate) beams: Option<usize>,
     #[command(flatten)]

@@ -17,13 +17,17 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
     if Translator::is_at(&arguments.model)? {
         if arguments.adapter.is_some() {
-            return Err(Failure::usage("--adapter is for decoders, and this model translates"));
+            return Err(Failure::usage(
+                "--adapter is for decoders, and this model is an encoder with a decoder",
+            ));
         }
         return translate(arguments, terminal, &device);
     }
     if arguments.beams.is_some() {
-        return Err(Failure::usage("--beams is for translation models, and this is not one")
-            .help("leave it out; --temperature 0 takes the likeliest token every time"));
+        return Err(Failure::usage(
+            "--beams is for encoders with decoders (Marian, T5), and this is not one",
+        )
+        .help("leave it out; --temperature 0 takes the likeliest token every time"));
     }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
     let adapters: Vec<&Path> = arguments.adapter.as_deref().into_iter().collect();
@@ -83,7 +87,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// Translates each prompt.
+/// Writes the target of each prompt: its translation, or what else the model has learned.
 fn translate(
     arguments: &Generate,
     terminal: &Terminal,
@@ -92,21 +96,21 @@ fn translate(
     let unused = arguments.sampling();
     if !unused.is_empty() {
         return Err(Failure::usage(format!(
-            "{} chooses among tokens, and a translation is the best one found",
+            "{} chooses among tokens, and this model writes the best text that it finds",
             unused.join(", ")
         ))
-        .help("leave it out; --beams and --max-tokens are for translations"));
+        .help("leave it out; --beams and --max-tokens are for encoders with decoders"));
     }
     let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
     let usual = model.usual();
-    let positions = model.config().max_positions;
+    let positions = model.config().max_positions.unwrap_or_default();
     let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);
     let beams = arguments.beams.unwrap_or(usual.beams);
     let options = TranslateOptions { max_tokens, beams, ..usual };
     let mut results = Vec::new();
     for prompt in &arguments.prompt {
         let started = Instant::now();
-        let working = Working::new(terminal, "translating");
+        let working = Working::new(terminal, "writing");
         let written = model.translate(prompt, &options);
         drop(working);
         let written = written?;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_formats::GgufFile;
 use ff_nn::ConfigError;
-use ff_nn::models::{DecoderConfig, EncoderFamily};
+use ff_nn::models::{DecoderConfig, EncoderDecoderFamily, EncoderFamily};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -44,6 +44,12 @@ pub(crate) fn folder_config(folder: &Path) -> Result<DecoderConfig> {
         );
         return Err(Error::run(&path, message));
     }
+    if EncoderDecoderFamily::all().iter().any(|known| known.name == family) {
+        let message = format!(
+            "is of an encoder with a decoder ({family}), which `feedforward generate` alone can use so far"
+        );
+        return Err(Error::run(&path, message));
+    }
     // A folder without its tensors is refused when they are read.
     let weights = Weights::open(folder).ok();
     if !json.contains_key(KV_HEADS)
@@ -53,7 +59,7 @@ pub(crate) fn folder_config(folder: &Path) -> Result<DecoderConfig> {
     }
     let config = parse(json)?;
     match weights {
-        Some(weights) if config.tied && differ(&weights, &config)? => {
+        Some(weights) if config.tied && differ(&weights, &config.tied_tensors())? => {
             config.with("tie_word_embeddings", false).map_err(fail)
         }
         _ => Ok(config),
@@ -70,14 +76,13 @@ fn kv_heads(weights: &Weights, json: &Map<String, Value>) -> Option<usize> {
 }
 
 /// Whether the files hold an output layer beside the embeddings, with other values.
-fn differ(weights: &Weights, config: &DecoderConfig) -> Result<bool> {
-    let [embedding, output] = config.tied_tensors();
+pub(super) fn differ(weights: &Weights, [embedding, output]: &[String; 2]) -> Result<bool> {
     let short = embedding.split_once('.').map_or("", |(_, rest)| rest);
-    let embedding = match weights.values(&embedding)? {
+    let embedding = match weights.values(embedding)? {
         None => weights.values(short)?,
         found => found,
     };
-    Ok(match (embedding, weights.values(&output)?) {
+    Ok(match (embedding, weights.values(output)?) {
         (Some(embedding), Some(output)) => embedding != output,
         _ => false,
     })

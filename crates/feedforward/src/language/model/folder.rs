@@ -598,7 +598,7 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 }
 
 pub(crate) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
-    let names = ["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model"];
+    let names = ["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model"];
     let there = names.iter().any(|name| folder.join(name).exists());
     // llama.cpp writes "none" for a model without one.
     let named = |file: GgufFile| file.text("tokenizer.ggml.model").is_some_and(|m| m != "none");
