@@ -145,7 +145,7 @@ impl<'a> Encoder<'a> {
         let types = (config.token_types > 0)
             .then(|| net.graph.input("token_type_ids", DType::I64, &open, "[batch, tokens]"));
         let positions = self.positions(&ids)?;
-        let mut x = self.embed(&ids, types.as_deref(), &positions)?;
+        let [table, mut x] = self.embed(&ids, types.as_deref(), &positions)?;
         let shared = self.shared(&mask, &positions)?;
         for i in 0..config.layers {
             x = self.layer(&x, &shared, i)?;
@@ -153,7 +153,7 @@ impl<'a> Encoder<'a> {
         if let Some(name) = config.final_norm_name() {
             x = self.norm(&x, &name)?;
         }
-        let y = self.head(x, &mask)?;
+        let y = self.head(x, &mask, [&table, &ids])?;
         let dims: &[Option<usize>] = match config.head {
             EncoderHead::Sequence => &[None, Some(config.labels)],
             EncoderHead::None => &[None, None, Some(config.hidden_size)],
@@ -174,12 +174,13 @@ impl<'a> Encoder<'a> {
         self.net.norm(x, name, Norm::Layer(self.config.norm_eps))
     }
 
-    /// Tokens, sequence types and, where they are learned, positions.
-    fn embed(&mut self, ids: &str, types: Option<&str>, positions: &str) -> Result<String> {
+    /// The table of tokens, and what tokens, sequence types and, where they are learned, positions
+    /// give.
+    fn embed(&mut self, ids: &str, types: Option<&str>, positions: &str) -> Result<[String; 2]> {
         let [words, norm] = self.config.embedding_names();
         let scope = words.rsplit_once('.').map_or("embeddings", |(scope, _)| scope).to_owned();
         let net = &mut self.net;
-        let [_, mut x] = net.rows(&words, ids)?;
+        let [table, mut x] = net.rows(&words, ids)?;
         if let Some(types) = types {
             let [_, kind] = net.rows(&format!("{scope}.token_type_embeddings"), types)?;
             x = net.node("Add", "embeddings/typed", &[&x, &kind]);
@@ -188,7 +189,7 @@ impl<'a> Encoder<'a> {
             let [_, at] = net.rows(&format!("{scope}.position_embeddings"), positions)?;
             x = net.node("Add", "embeddings/placed", &[&x, &at]);
         }
-        self.norm(&x, &norm)
+        Ok([table, self.norm(&x, &norm)?])
     }
 
     /// 0, 1, … `[1, T]`, or counted from one past the padding token's id `[B, T]`.
@@ -330,7 +331,7 @@ impl<'a> Encoder<'a> {
         Ok(net.node("Div", "pooled", &[&sum, &count]))
     }
 
-    fn head(&mut self, x: String, mask: &str) -> Result<String> {
+    fn head(&mut self, x: String, mask: &str, [table, ids]: [&str; 2]) -> Result<String> {
         let Some(head) = self.config.head_layers() else { return Ok(x) };
         let mut x = match self.config.head {
             EncoderHead::Sequence => self.pooled(&x, mask)?,
@@ -343,8 +344,12 @@ impl<'a> Encoder<'a> {
         if let Some(name) = &head.norm {
             x = self.norm(&x, name)?;
         }
-        let net = &mut self.net;
-        let y = net.product(&x, &head.weight)?;
+        let (config, net) = (self.config, &mut self.net);
+        let y = if config.head == EncoderHead::MaskedLm && config.tied {
+            net.product_with_table(&x, table, ids, [config.vocab_size, config.hidden_size])?
+        } else {
+            net.product(&x, &head.weight)?
+        };
         if !net.has(&head.bias) {
             return Ok(y);
         }

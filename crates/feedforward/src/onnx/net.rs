@@ -102,6 +102,26 @@ impl<'a> Net<'a> {
         self.product_of(x, weight, w, [outputs, inputs])
     }
 
+    /// x Wᵀ of a table of embeddings `[tokens, features]` that is in the graph, for the x of ids
+    /// `[B, T]`: the table itself and not its transpose, so that a file holds it once.
+    pub(crate) fn product_with_table(
+        &mut self,
+        x: &str,
+        table: &str,
+        ids: &str,
+        [tokens, features]: [usize; 2],
+    ) -> Result<String> {
+        let rows = self.whole("logits/rows", &[-1, features as i64])?;
+        let flat = self.node("Reshape", "logits/tokens", &[x, &rows]);
+        let turned = AttributeProto::int("transB", 1);
+        let y = self.with("Gemm", "logits/product", &[&flat, table], turned);
+        let shape = self.node("Shape", "logits/batch", &[ids]);
+        let tokens = self.whole("logits/vocabulary", &[tokens as i64])?;
+        let first = AttributeProto::int("axis", 0);
+        let shape = self.with("Concat", "logits/shape", &[&shape, &tokens], first);
+        Ok(self.node("Reshape", "logits/by_token", &[&y, &shape]))
+    }
+
     /// x Wᵀ of the values of a weight.
     pub(crate) fn product_of(
         &mut self,

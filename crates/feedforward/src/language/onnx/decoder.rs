@@ -70,16 +70,7 @@ pub(super) fn add<'a>(net: Net<'a>, config: &'a DecoderConfig) -> Result<Net<'a>
     let net = &mut decoder.net;
     let x = net.norm(&x, &names.norm, norm)?;
     let mut y = if config.tied {
-        // The table itself, not its transpose: the file holds it once.
-        let rows = net.whole("logits/rows", &[-1, config.hidden_size as i64])?;
-        let flat = net.node("Reshape", "logits/tokens", &[&x, &rows]);
-        let turned = AttributeProto::int("transB", 1);
-        let y = net.with("Gemm", "logits/product", &[&flat, &table], turned);
-        let shape = net.node("Shape", "logits/batch", &[&ids]);
-        let tokens = net.whole("logits/vocabulary", &[config.vocab_size as i64])?;
-        let first = AttributeProto::int("axis", 0);
-        let shape = net.with("Concat", "logits/shape", &[&shape, &tokens], first);
-        net.node("Reshape", "logits/by_token", &[&y, &shape])
+        net.product_with_table(&x, &table, &ids, [config.vocab_size, config.hidden_size])?
     } else {
         net.product(&x, &format!("{}.weight", names.output))?
     };
