@@ -19,6 +19,7 @@ mod simd;
 mod stored;
 mod vector;
 mod views;
+mod windows;
 
 pub use columns::{
     Columns, MAX_COLUMNS, for_columns, for_wide_columns, scale_by, scale_sum_columns,
@@ -42,3 +43,4 @@ pub use rows::{
 pub use simd::{Work, dispatch, dispatch_on};
 pub use stored::Stored;
 pub use views::{MatMut, for_heads};
+pub use windows::{Windows, window_sums};

@@ -5,10 +5,7 @@ use super::super::data::Data;
 use super::super::session::Call;
 use super::super::tensor::{Tensor, count};
 use super::conv::Window;
-use ff_kernels::{MatRef, for_rows, gemm};
-
-/// The values of one strip of windows, 256 KiB: what the second cache holds beside the result.
-const STRIP: usize = 1 << 16;
+use ff_kernels::{MatRef, Windows, for_rows, gemm, window_sums};
 
 /// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix
 /// that is packed.
@@ -97,16 +94,12 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     let Some(plane) = Plane::of(window) else { return Ok(None) };
     let (n, outputs) = (x.dims()[0], w.dims()[0]);
     let dims = [&[n, outputs], &window.out[..]].concat();
-    let mut y = c.zeros(count(&dims)?);
+    let mut y = c.room(count(&dims)?);
     let places = plane.places();
     if y.is_empty() || images.is_empty() {
         return Ok(None);
     }
     let per_group = w.dims()[1];
-    if per_group == 1 && groups > 1 {
-        depthwise(c, &plane, images, weights, bias, outputs / groups, &mut y);
-        return Ok(Some(Tensor::of(&dims, y.into())?));
-    }
     let (depth, each) = (per_group * plane.area(), outputs / groups);
     let size = plane.size[0] * plane.size[1];
     if groups == 1 && places <= FEW {
@@ -134,55 +127,37 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         c.done(found);
         return Ok(Some(Tensor::of(&dims, y.into())?));
     }
-    if let Some(bias) = bias {
-        for (i, row) in y.chunks_exact_mut(places).enumerate() {
-            row.fill(bias[i % outputs]);
+    if plane.is_point() && groups == 1 {
+        if let Some(bias) = bias {
+            for (i, row) in y.chunks_exact_mut(places).enumerate() {
+                row.fill(bias[i % outputs]);
+            }
         }
-    }
-    // As many rows of windows at a time as fit the cache.
-    let strip = if plane.is_point() {
-        plane.out[0]
-    } else {
-        (STRIP / (depth * plane.out[1]).max(1)).clamp(1, plane.out[0])
-    };
-    if !plane.is_point() {
-        count(&[depth, strip, plane.out[1]])?;
-    }
-    let (mut columns, mut part) = if plane.is_point() {
-        (Vec::new(), Vec::new())
-    } else {
-        (c.room(depth * strip * plane.out[1]), c.room(each * strip * plane.out[1]))
-    };
-    for (i, y) in y.chunks_exact_mut(each * places).enumerate() {
-        let (image, group) = (i / groups, i % groups);
-        let image = &images[(image * groups + group) * per_group * size..][..per_group * size];
-        let kernels = MatRef::new(&weights[group * each * depth..][..each * depth], each, depth);
-        if plane.is_point() {
+        let kernels = MatRef::new(weights, outputs, depth);
+        let images = images.chunks_exact(per_group * size);
+        for (image, y) in images.zip(y.chunks_exact_mut(outputs * places)) {
             gemm(c.cpu(), kernels, MatRef::new(image, depth, places), y, bias.is_some());
-            continue;
         }
-        for first in (0..plane.out[0]).step_by(strip) {
-            let rows = strip.min(plane.out[0] - first);
-            let width = rows * plane.out[1];
-            let columns = &mut columns[..depth * width];
-            plane.unfold(image, per_group, (first, rows), columns);
-            let columns = MatRef::new(columns, depth, width);
-            if width == places {
-                gemm(c.cpu(), kernels, columns, y, bias.is_some());
-                continue;
-            }
-            let part = &mut part[..each * width];
-            gemm(c.cpu(), kernels, columns, part, false);
-            for (part, y) in part.chunks_exact(width).zip(y.chunks_exact_mut(places)) {
-                let y = &mut y[first * plane.out[1]..][..width];
-                for (y, p) in y.iter_mut().zip(part) {
-                    *y += p;
-                }
-            }
-        }
+        return Ok(Some(Tensor::of(&dims, y.into())?));
     }
-    c.done(columns);
-    c.done(part);
+    let layout = Layout::of(&plane, per_group);
+    let mut padded = c.room(groups * layout.group);
+    let images = images.chunks_exact(groups * per_group * size);
+    for (image, y) in images.zip(y.chunks_exact_mut(outputs * places)) {
+        layout.fill(c, &plane, image, per_group, &mut padded);
+        let windows = Windows {
+            images: &padded,
+            group: layout.group,
+            taps: &layout.taps,
+            weights,
+            bias,
+            outputs: each,
+            size: plane.out,
+            pitch: layout.pitch,
+        };
+        window_sums(c.cpu(), &windows, y);
+    }
+    c.done(padded);
     Ok(Some(Tensor::of(&dims, y.into())?))
 }
 
@@ -317,57 +292,126 @@ impl Plane {
     }
 }
 
-/// Each channel with kernels of its own.
-fn depthwise(
-    c: &Call<'_>,
-    plane: &Plane,
-    images: &[f32],
-    weights: &[f32],
-    bias: Option<&[f32]>,
-    multiple: usize,
-    y: &mut [f32],
-) {
-    let (size, area, places) = (plane.size[0] * plane.size[1], plane.area(), plane.places());
-    let outputs = weights.len() / area.max(1);
-    let channels = outputs / multiple;
-    for_rows(
-        c.cpu(),
-        y.len() / places,
-        places * area,
-        [(y, places)],
-        #[inline(always)]
-        |i, [y]| {
-            let (image, output) = (i / outputs, i % outputs);
-            let image = &images[(image * channels + output / multiple) * size..][..size];
-            let kernel = &weights[output * area..][..area];
-            y.fill(bias.map_or(0.0, |bias| bias[output]));
-            for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
-                for ky in 0..plane.kernel[0] {
-                    let Some(row) = plane.row(oy, ky) else { continue };
-                    let row = &image[row * plane.size[1]..][..plane.size[1]];
-                    for kx in 0..plane.kernel[1] {
-                        let (from, end) = plane.within(1, kx);
-                        if from == end {
-                            continue;
-                        }
-                        let w = kernel[ky * plane.kernel[1] + kx];
-                        let start =
-                            from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
-                        let (y, row) = (&mut y[from..end], &row[start..]);
-                        if plane.stride[1] == 1 {
-                            for (y, x) in y.iter_mut().zip(row) {
-                                *y += w * x;
-                            }
-                        } else {
-                            for (y, x) in y.iter_mut().zip(row.iter().step_by(plane.stride[1])) {
-                                *y += w * x;
-                            }
+/// Where [`Windows`] has the values of an image: its channels with their padding; with a stride,
+/// each channel as images of every so many rows and columns, from each that a tap starts at.
+struct Layout {
+    /// First row and column of each of these images.
+    starts: Vec<[usize; 2]>,
+    /// Their rows and columns.
+    rows: usize,
+    pitch: usize,
+    /// The values of a group, with room behind the last window.
+    group: usize,
+    taps: Vec<usize>,
+}
+
+impl Layout {
+    fn of(plane: &Plane, per_group: usize) -> Self {
+        let [kernel, stride, dilation] = [plane.kernel, plane.stride, plane.dilation];
+        let reach = |a: usize| plane.out[a] + (kernel[a] - 1) * dilation[a] / stride[a];
+        let [rows, pitch] = [reach(0), reach(1)];
+        let mut starts: Vec<[usize; 2]> = Vec::new();
+        let mut within = Vec::with_capacity(plane.area());
+        for ky in 0..kernel[0] {
+            for kx in 0..kernel[1] {
+                let tap = [ky * dilation[0], kx * dilation[1]];
+                let start = [tap[0] % stride[0], tap[1] % stride[1]];
+                let known = starts.iter().position(|s| *s == start);
+                let image = known.unwrap_or_else(|| {
+                    starts.push(start);
+                    starts.len() - 1
+                });
+                within.push((image * rows + tap[0] / stride[0]) * pitch + tap[1] / stride[1]);
+            }
+        }
+        let channel = starts.len() * rows * pitch;
+        let taps = (0..per_group).flat_map(|c| within.iter().map(move |tap| c * channel + tap));
+        let taps = taps.collect();
+        let group = per_group * channel + Windows::BEYOND;
+        Self { starts, rows, pitch, group, taps }
+    }
+
+    /// The values of an image of all groups.
+    fn fill(&self, c: &Call<'_>, plane: &Plane, image: &[f32], per_group: usize, to: &mut [f32]) {
+        let size = plane.size[0] * plane.size[1];
+        let channel = self.starts.len() * self.rows * self.pitch;
+        if to.len() == self.group {
+            // One group: a task for each channel.
+            let (to, beyond) = to.split_at_mut(per_group * channel);
+            beyond.fill(0.0);
+            for_rows(
+                c.cpu(),
+                per_group,
+                channel,
+                [(to, channel)],
+                #[inline(always)]
+                |i, [to]| self.fill_channel(plane, &image[i * size..][..size], to),
+            );
+            return;
+        }
+        let groups = to.len() / self.group;
+        for_rows(
+            c.cpu(),
+            groups,
+            self.group,
+            [(to, self.group)],
+            #[inline(always)]
+            |g, [to]| {
+                let (channels, beyond) = to.split_at_mut(per_group * channel);
+                let images = image[g * per_group * size..].chunks_exact(size);
+                for (image, to) in images.zip(channels.chunks_exact_mut(channel)) {
+                    self.fill_channel(plane, image, to);
+                }
+                beyond.fill(0.0);
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn fill_channel(&self, plane: &Plane, from: &[f32], to: &mut [f32]) {
+        let [height, width] = plane.size;
+        let images = to.chunks_exact_mut(self.rows * self.pitch);
+        for (&[top, left], to) in self.starts.iter().zip(images) {
+            // The columns that lie within the image.
+            let stride = plane.stride[1];
+            let first = plane.before[1].saturating_sub(left).div_ceil(stride);
+            let end = (width + plane.before[1]).saturating_sub(left).div_ceil(stride);
+            let (first, end) = (first.min(self.pitch), end.min(self.pitch));
+            for (i, to) in to.chunks_exact_mut(self.pitch).enumerate() {
+                let row = (i * plane.stride[0] + top).checked_sub(plane.before[0]);
+                let Some(row) = row.filter(|&row| row < height && first < end) else {
+                    to.fill(0.0);
+                    continue;
+                };
+                let row = &from[row * width..][..width];
+                let row = &row[first * stride + left - plane.before[1]..];
+                to[..first].fill(0.0);
+                to[end..].fill(0.0);
+                let to = &mut to[first..end];
+                match stride {
+                    1 => to.copy_from_slice(&row[..to.len()]),
+                    2 => every_other(row, to),
+                    _ => {
+                        for (y, x) in to.iter_mut().zip(row.iter().step_by(stride)) {
+                            *y = *x;
                         }
                     }
                 }
             }
-        },
-    );
+        }
+    }
+}
+
+/// Every second value.
+#[inline(always)]
+fn every_other(from: &[f32], to: &mut [f32]) {
+    let whole = to.len().min(from.len() / 2);
+    for (y, x) in to[..whole].iter_mut().zip(from.chunks_exact(2)) {
+        *y = x[0];
+    }
+    if let (Some(y), Some(x)) = (to.get_mut(whole), from.get(2 * whole)) {
+        *y = *x;
+    }
 }
 
 /// The largest of each window of `f32`; `None` for other types and dimensions.
