@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,train}-*.rlib 2>/dev/null | awk '
+objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,train,interop}-*.rlib 2>/dev/null | awk '
   /^In archive/ { library = $3; sub(/.*\//, "", library) }
   /^[0-9a-f]+ <.*>:$/ {
     set = /simd::avx512/ ? "AVX-512" : /simd::avx2/ ? "AVX2" : ""
@@ -16,7 +16,7 @@ objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,trai
   }
   set && /R_X86_64_[A-Z0-9_]*(GOTPC|PLT)/ {
     callee = $0; sub(/.*R_X86_64_[A-Z0-9_]+[ \t]+/, "", callee); sub(/-0x[0-9a-f]+$/, "", callee)
-    if (callee ~ /ff_(kernels|ops)|closure|fold|map_or/ && callee !~ /in_place($|17h)/ && !seen[set callee]++) {
+    if (callee ~ /ff_(kernels|ops|interop)|closure|fold|map_or/ && callee !~ /in_place($|17h)/ && !seen[set callee]++) {
       printf "%s: with %s, work calls %s, which is compiled without\n", library, set, callee
       bad++
     }

@@ -46,29 +46,21 @@ pub struct Windows<'a> {
     pub pitch: usize,
 }
 
-impl Windows<'_> {
-    /// The values behind those of the last window that are read, and not used.
-    pub const BEYOND: usize = 16 * MOST;
-}
-
 /// y[o, i, j] = bias[o] + Σₖ weights[o, k] · image[taps[k] + i · pitch + j], in the order of k.
 ///
 /// # Shapes
 /// → y `[groups · outputs, rows, columns]`
 ///
 /// # Panics
-/// If a window reaches behind its group's last value but [`Windows::BEYOND`], or lengths do not
-/// match.
+/// If a window reaches behind its group's last value, or lengths do not match.
 ///
 /// ```
 /// use ff_kernels::{Windows, window_sums};
-/// // The sums of neighbours in a row of three, with room behind it.
-/// let mut images = vec![0.0; 3 + Windows::BEYOND];
-/// images[..3].copy_from_slice(&[1.0, 2.0, 4.0]);
+/// // The sums of neighbours in a row of three.
 /// let mut y = [0.0; 2];
 /// let windows = Windows {
-///     images: &images,
-///     group: images.len(),
+///     images: &[1.0, 2.0, 4.0],
+///     group: 3,
 ///     taps: &[0, 1],
 ///     weights: &[1.0, 1.0],
 ///     bias: None,
@@ -86,18 +78,21 @@ pub fn window_sums(cpu: &CpuDevice, windows: &Windows<'_>, y: &mut [f32]) {
         return;
     }
     let groups = y.len() / (outputs * places).max(1);
-    let last = taps.iter().max().map_or(0, |tap| tap + (size[0] - 1) * pitch + size[1]);
+    let all = (size[0] - 1) * pitch + size[1];
+    let last = taps.iter().max().map_or(0, |tap| tap + all);
     assert!(
         y.len() == groups * outputs * places
             && weights.len() == groups * outputs * taps.len()
             && bias.is_none_or(|bias| bias.len() == groups * outputs)
             && images.len() >= groups * group
-            && last + Windows::BEYOND <= group
+            && last <= group
             && size[1] <= pitch,
         "{groups} groups of {outputs} sums of {} values over {size:?} windows",
         taps.len()
     );
-    let all = (size[0] - 1) * pitch + size[1];
+    // Rows without a gap between them are one row.
+    let (size, pitch) = if size[1] == pitch { ([1, all], all) } else { (size, pitch) };
+    let windows = &Windows { size, pitch, ..*windows };
     let strip = (STRIP / outputs.max(taps.len() / 4).max(1)).clamp(192, 4096);
     let strips = all.div_ceil(strip);
     let out = Shared::new(y);
@@ -109,7 +104,8 @@ pub fn window_sums(cpu: &CpuDevice, windows: &Windows<'_>, y: &mut [f32]) {
         for i in from..to {
             let start = i % strips * strip;
             let range = start..all.min(start + strip);
-            let strip = Strip { windows, out: &out, group: i / strips, range };
+            let strip =
+                Strip { windows, out: &out, group: i / strips, range, whole: group - last + all };
             match cpu.isa() {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Amx => {
@@ -130,6 +126,8 @@ struct Strip<'a> {
     out: &'a Shared<'a, f32>,
     group: usize,
     range: Range<usize>,
+    /// Where registers of windows end at the latest.
+    whole: usize,
 }
 
 struct Run<'a, V>(Strip<'a>, PhantomData<V>);
@@ -174,22 +172,18 @@ impl Strip<'_> {
         let bias: [f32; MR] = std::array::from_fn(|r| bias.map_or(0.0, |bias| bias[output + r]));
         let mut found = [[0.0f32; 16 * MOST]; MR];
         for at in self.range.clone().step_by(NV * V::LANES) {
-            let mut sums = [[V::splat(0.0); NV]; MR];
-            for (k, &tap) in taps.iter().enumerate() {
-                // SAFETY: `at` is the place of a window, behind whose last value the group has
-                // `BEYOND` more, as `window_sums` asserts.
-                let from = unsafe { images.as_ptr().add(tap + at) };
-                // SAFETY: as above, `MOST` registers of 16 values at most.
-                let x: [V; NV] =
-                    std::array::from_fn(|v| unsafe { V::read(from.add(v * V::LANES)) });
-                for r in 0..MR {
-                    // SAFETY: each row has `depth` weights, and k is less.
-                    let w = V::splat(unsafe { *weights[r].get_unchecked(k) });
-                    for v in 0..NV {
-                        sums[r][v] = w.mul_add(x[v], sums[r][v]);
-                    }
+            let end = self.range.end.min(at + NV * V::LANES);
+            let mut masks = [V::mask(V::LANES); NV];
+            let sums = if at + NV * V::LANES <= self.whole {
+                // SAFETY: the registers end within the group.
+                unsafe { sums::<V, MR, NV, false>(images, taps, weights, at, masks) }
+            } else {
+                for (v, mask) in masks.iter_mut().enumerate() {
+                    *mask = V::mask((end - at).saturating_sub(v * V::LANES).min(V::LANES));
                 }
-            }
+                // SAFETY: the lanes of these masks are windows within the group.
+                unsafe { sums::<V, MR, NV, true>(images, taps, weights, at, masks) }
+            };
             for r in 0..MR {
                 let bias = V::splat(bias[r]);
                 for v in 0..NV {
@@ -197,7 +191,6 @@ impl Strip<'_> {
                 }
             }
             // The rows in which these windows lie.
-            let end = self.range.end.min(at + NV * V::LANES);
             let mut j = at;
             while j < end {
                 let (row, column) = (j / pitch, j % pitch);
@@ -216,6 +209,40 @@ impl Strip<'_> {
         }
         MR
     }
+}
+
+/// The sums of a tile of windows, the first at `at`: all of them, or those in the masks.
+///
+/// # Safety
+/// Behind each tap, the registers from `at` on, or their lanes in the masks, lie within the images.
+/// There is a weight for each tap.
+#[inline(always)]
+unsafe fn sums<V: Vector<T = f32>, const MR: usize, const NV: usize, const SOME: bool>(
+    images: &[f32],
+    taps: &[usize],
+    weights: [&[f32]; MR],
+    at: usize,
+    masks: [V::Mask; NV],
+) -> [[V; NV]; MR] {
+    let mut sums = [[V::splat(0.0); NV]; MR];
+    for (k, &tap) in taps.iter().enumerate() {
+        let from = images.as_ptr().wrapping_add(tap + at);
+        let mut x = [V::splat(0.0); NV];
+        // Indexed loops, which the compiler unrolls: only then do values stay in registers.
+        for v in 0..NV {
+            let from = from.wrapping_add(v * V::LANES);
+            // SAFETY: guaranteed by the caller.
+            x[v] = unsafe { if SOME { V::read_some(from, masks[v]) } else { V::read(from) } };
+        }
+        for r in 0..MR {
+            // SAFETY: as above.
+            let w = V::splat(unsafe { *weights[r].get_unchecked(k) });
+            for v in 0..NV {
+                sums[r][v] = w.mul_add(x[v], sums[r][v]);
+            }
+        }
+    }
+    sums
 }
 
 #[cfg(test)]
@@ -258,7 +285,7 @@ mod tests {
         ] {
             let pitch = size[1] + extra;
             let plane = (size[0] + 2) * pitch;
-            let group = channels * plane + Windows::BEYOND + pitch;
+            let group = channels.max(1) * plane;
             let taps: Vec<usize> = (0..channels)
                 .flat_map(|c| (0..3).flat_map(move |y| (0..=extra).map(move |x| (c, y, x))))
                 .map(|(c, y, x)| c * plane + y * pitch + x)
@@ -299,12 +326,10 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_reach_their_windows_only() {
-        let mut images = vec![0.0; 5 + Windows::BEYOND];
-        images[1] = f32::NAN;
-        images[4] = f32::INFINITY;
+        let images = [0.0, f32::NAN, 0.0, 0.0, f32::INFINITY];
         let windows = Windows {
             images: &images,
-            group: images.len(),
+            group: 5,
             taps: &[0, 1],
             weights: &[1.0, 1.0],
             bias: None,

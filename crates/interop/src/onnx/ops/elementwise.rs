@@ -52,6 +52,7 @@ pub(super) const OPS: &[Operator] = &[
     op("Gelu", &["approximate"], |c| match c.text("approximate", "none")? {
         "none" => swift(
             c,
+            #[inline(always)]
             |x| 0.5 * x * (1.0 + Float::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
             |x| 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
         ),

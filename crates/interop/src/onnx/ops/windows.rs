@@ -58,11 +58,6 @@ impl Plane {
         self.out[0] * self.out[1]
     }
 
-    /// Whether each window is one element, in order.
-    fn is_point(&self) -> bool {
-        self.area() == 1 && self.stride == [1, 1] && self.before == [0, 0] && self.out == self.size
-    }
-
     /// The positions of the result, from first to last, whose tap `k` of axis `a` lies within the
     /// image.
     #[inline(always)]
@@ -127,26 +122,17 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         c.done(found);
         return Ok(Some(Tensor::of(&dims, y.into())?));
     }
-    if plane.is_point() && groups == 1 {
-        if let Some(bias) = bias {
-            for (i, row) in y.chunks_exact_mut(places).enumerate() {
-                row.fill(bias[i % outputs]);
-            }
-        }
-        let kernels = MatRef::new(weights, outputs, depth);
-        let images = images.chunks_exact(per_group * size);
-        for (image, y) in images.zip(y.chunks_exact_mut(outputs * places)) {
-            gemm(c.cpu(), kernels, MatRef::new(image, depth, places), y, bias.is_some());
-        }
-        return Ok(Some(Tensor::of(&dims, y.into())?));
-    }
-    let layout = Layout::of(&plane, per_group);
-    let mut padded = c.room(groups * layout.group);
+    let layout = Layout::of(&plane, per_group)?;
+    count(&[groups, layout.group])?;
+    let whole = layout.is_image(&plane);
+    let mut padded = c.room(if whole { 0 } else { groups * layout.group });
     let images = images.chunks_exact(groups * per_group * size);
     for (image, y) in images.zip(y.chunks_exact_mut(outputs * places)) {
-        layout.fill(c, &plane, image, per_group, &mut padded);
+        if !whole {
+            layout.fill(c, &plane, image, &mut padded);
+        }
         let windows = Windows {
-            images: &padded,
+            images: if whole { image } else { &padded },
             group: layout.group,
             taps: &layout.taps,
             weights,
@@ -300,13 +286,13 @@ struct Layout {
     /// Their rows and columns.
     rows: usize,
     pitch: usize,
-    /// The values of a group, with room behind the last window.
+    /// The values of a group.
     group: usize,
     taps: Vec<usize>,
 }
 
 impl Layout {
-    fn of(plane: &Plane, per_group: usize) -> Self {
+    fn of(plane: &Plane, per_group: usize) -> Result<Self, String> {
         let [kernel, stride, dilation] = [plane.kernel, plane.stride, plane.dilation];
         let reach = |a: usize| plane.out[a] + (kernel[a] - 1) * dilation[a] / stride[a];
         let [rows, pitch] = [reach(0), reach(1)];
@@ -324,46 +310,29 @@ impl Layout {
                 within.push((image * rows + tap[0] / stride[0]) * pitch + tap[1] / stride[1]);
             }
         }
+        let group = count(&[per_group, starts.len(), rows, pitch])?;
         let channel = starts.len() * rows * pitch;
         let taps = (0..per_group).flat_map(|c| within.iter().map(move |tap| c * channel + tap));
         let taps = taps.collect();
-        let group = per_group * channel + Windows::BEYOND;
-        Self { starts, rows, pitch, group, taps }
+        Ok(Self { starts, rows, pitch, group, taps })
     }
 
-    /// The values of an image of all groups.
-    fn fill(&self, c: &Call<'_>, plane: &Plane, image: &[f32], per_group: usize, to: &mut [f32]) {
+    /// Whether the image has the values in this order already.
+    fn is_image(&self, plane: &Plane) -> bool {
+        self.starts == [[0, 0]] && plane.before == [0, 0] && [self.rows, self.pitch] == plane.size
+    }
+
+    /// The values of an image.
+    fn fill(&self, c: &Call<'_>, plane: &Plane, image: &[f32], to: &mut [f32]) {
         let size = plane.size[0] * plane.size[1];
         let channel = self.starts.len() * self.rows * self.pitch;
-        if to.len() == self.group {
-            // One group: a task for each channel.
-            let (to, beyond) = to.split_at_mut(per_group * channel);
-            beyond.fill(0.0);
-            for_rows(
-                c.cpu(),
-                per_group,
-                channel,
-                [(to, channel)],
-                #[inline(always)]
-                |i, [to]| self.fill_channel(plane, &image[i * size..][..size], to),
-            );
-            return;
-        }
-        let groups = to.len() / self.group;
         for_rows(
             c.cpu(),
-            groups,
-            self.group,
-            [(to, self.group)],
+            to.len() / channel,
+            channel,
+            [(to, channel)],
             #[inline(always)]
-            |g, [to]| {
-                let (channels, beyond) = to.split_at_mut(per_group * channel);
-                let images = image[g * per_group * size..].chunks_exact(size);
-                for (image, to) in images.zip(channels.chunks_exact_mut(channel)) {
-                    self.fill_channel(plane, image, to);
-                }
-                beyond.fill(0.0);
-            },
+            |i, [to]| self.fill_channel(plane, &image[i * size..][..size], to),
         );
     }
 
@@ -419,29 +388,45 @@ pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, Strin
     let x = c.input(0)?;
     let (Data::F32(images), Some(plane)) = (x.data(), Plane::of(window)) else { return Ok(None) };
     let dims = [&x.dims()[..2], &window.out[..]].concat();
-    let mut y = vec![f32::NEG_INFINITY; count(&dims)?];
+    let mut y = c.room(count(&dims)?);
     let (size, places) = (plane.size[0] * plane.size[1], plane.places());
     if y.is_empty() || images.is_empty() {
         return Ok(None);
     }
-    for (image, y) in images.chunks_exact(size).zip(y.chunks_exact_mut(places)) {
-        for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
-            for ky in 0..plane.kernel[0] {
-                let Some(row) = plane.row(oy, ky) else { continue };
-                let row = &image[row * plane.size[1]..][..plane.size[1]];
-                for kx in 0..plane.kernel[1] {
-                    let (from, end) = plane.within(1, kx);
-                    if from == end {
-                        continue;
-                    }
-                    let start = from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
-                    let row = row[start..].iter().step_by(plane.stride[1]);
-                    for (y, &x) in y[from..end].iter_mut().zip(row) {
-                        *y = if x > *y { x } else { *y };
+    for_rows(
+        c.cpu(),
+        y.len() / places,
+        places * plane.area(),
+        [(&mut y, places)],
+        #[inline(always)]
+        |i, [y]| {
+            y.fill(f32::NEG_INFINITY);
+            let image = &images[i * size..][..size];
+            for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
+                for ky in 0..plane.kernel[0] {
+                    let Some(row) = plane.row(oy, ky) else { continue };
+                    let row = &image[row * plane.size[1]..][..plane.size[1]];
+                    for kx in 0..plane.kernel[1] {
+                        let (from, end) = plane.within(1, kx);
+                        if from == end {
+                            continue;
+                        }
+                        let start =
+                            from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
+                        let (y, row) = (&mut y[from..end], &row[start..]);
+                        if plane.stride[1] == 1 {
+                            for (y, &x) in y.iter_mut().zip(row) {
+                                *y = if x > *y { x } else { *y };
+                            }
+                        } else {
+                            for (y, &x) in y.iter_mut().zip(row.iter().step_by(plane.stride[1])) {
+                                *y = if x > *y { x } else { *y };
+                            }
+                        }
                     }
                 }
             }
-        }
-    }
+        },
+    );
     Ok(Some(Tensor::of(&dims, y.into())?))
 }
