@@ -46,7 +46,7 @@ pub(crate) fn export_within(
     let mut file = OnnxFile::begin(out, limit)?;
     let params = model.parts().1.params();
     let bytes = params.infos().iter().map(|info| 4 * info.spec.shape.len() as u64).sum();
-    let graph = file.builder(config.family.name, bytes);
+    let graph = file.builder(config.family.name, bytes)?;
     let net = Net::new(graph, params);
     let graph = Encoder { net, config: &config }.whole()?.graph;
     file.write(graph)?;

@@ -49,20 +49,34 @@ impl OnnxFile {
 
     /// The builder of the graph. Of a model of more than the limit, tensors go to the file beside as
     /// they are made.
-    pub(crate) fn builder(&self, name: &str, bytes: u64) -> GraphBuilder {
+    ///
+    /// # Errors
+    /// It has more, and that file is there.
+    pub(crate) fn builder(&self, name: &str, bytes: u64) -> Result<GraphBuilder> {
         let limit = if bytes > self.limit { 0 } else { self.limit };
-        GraphBuilder::new(name).with_data_beside(&self.folder.path().join(self.data()), limit)
+        if limit == 0 {
+            self.refuse_existing()?;
+        }
+        let data = self.folder.path().join(self.data());
+        Ok(GraphBuilder::new(name).with_data_beside(&data, limit))
+    }
+
+    fn refuse_existing(&self) -> Result<()> {
+        let beside = self.out.with_file_name(self.data());
+        if !beside.exists() {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{} is there already, and the model's tensors would go there; remove it, or choose another output",
+            beside.display()
+        )))
     }
 
     /// Writes the graph.
     pub(crate) fn write(&mut self, graph: GraphBuilder) -> Result<()> {
         let (graph, has_data) = graph.finish()?;
-        let beside = self.out.with_file_name(self.data());
-        if has_data && beside.exists() {
-            return Err(Error::usage(format!(
-                "{} is there already, and the model's tensors would go there; remove it, or choose another output",
-                beside.display()
-            )));
+        if has_data {
+            self.refuse_existing()?;
         }
         self.summary = graph.summary();
         self.has_data = has_data;
@@ -87,7 +101,7 @@ impl OnnxFile {
     pub(crate) fn session(&self, device: &Device) -> Result<Session> {
         let model = Model::open(&self.folder.path().join(&self.name))?;
         // As much as the model itself takes, which is no stranger's.
-        Ok(Session::of_size(model, device, usize::MAX)?)
+        Ok(Session::of_size(model, device, usize::MAX)?.without_copies())
     }
 
     /// Keeps the file if the graph predicts as the model does.

@@ -1,6 +1,8 @@
 //! Tensors of a model in a file beside it: a message of protobuf holds no more than 2 GB.
 
+use super::data;
 use super::proto::{Entry, TensorProto};
+use super::tensor::Tensor;
 use super::{Error, Result};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 const PAGE: u64 = 1 << 12;
 /// Smaller tensors stay in the graph.
 const LEAST: usize = 1 << 10;
+/// So many floats are written at a time.
+const PIECE: usize = 1 << 16;
 
 /// The tensors of a graph under construction: in the graph up to a limit, and once it is passed in a
 /// file, to which they are written as they are made.
@@ -37,18 +41,31 @@ impl Beside {
     }
 
     /// Adds a tensor to those of the graph, which may all go to the file.
-    pub(super) fn add(&mut self, mut tensor: TensorProto, stored: &mut Vec<TensorProto>) {
-        self.held += tensor.raw_data.as_ref().map_or(0, Vec::len) as u64;
+    pub(super) fn add(&mut self, name: &str, tensor: &Tensor, stored: &mut Vec<TensorProto>) {
+        self.held += tensor.data().bytes() as u64;
         let first = self.file.is_none() && self.held > self.limit;
         let done = if first { self.begin(stored) } else { Ok(()) };
-        let done = done.and_then(|()| match &mut self.file {
-            Some(file) => file.take(&mut tensor),
-            None => Ok(()),
+        let done = done.and_then(|()| match (&mut self.file, tensor.data()) {
+            // Without a copy of what may be large.
+            (Some(file), data::Data::F32(values)) if 4 * values.len() >= LEAST => {
+                let proto = file.put(tensor.header(name), 4 * values.len(), |file| {
+                    values.chunks(PIECE).try_for_each(|values| {
+                        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                        file.write_all(&bytes)
+                    })
+                })?;
+                stored.push(proto);
+                Ok(())
+            }
+            (Some(file), _) => file.take(tensor.to_proto(name)).map(|proto| stored.push(proto)),
+            (None, _) => {
+                stored.push(tensor.to_proto(name));
+                Ok(())
+            }
         });
         if let Err(error) = done {
             let _ = self.failed.get_or_insert(ff_formats::Error::io(&self.path, "writing")(error));
         }
-        stored.push(tensor);
     }
 
     fn begin(&mut self, stored: &mut [TensorProto]) -> std::io::Result<()> {
@@ -56,7 +73,9 @@ impl Beside {
         let name = name.ok_or_else(|| std::io::Error::other("it has no name"))?;
         let file = BufWriter::with_capacity(1 << 20, File::create_new(&self.path)?);
         let mut file = Data { file, name, end: 0 };
-        stored.iter_mut().try_for_each(|tensor| file.take(tensor))?;
+        for tensor in stored {
+            *tensor = file.take(std::mem::take(tensor))?;
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -74,23 +93,32 @@ impl Beside {
 }
 
 impl Data {
-    /// Moves the bytes of a tensor to the file.
-    fn take(&mut self, tensor: &mut TensorProto) -> std::io::Result<()> {
-        let Some(bytes) = tensor.raw_data.take_if(|bytes| bytes.len() >= LEAST) else {
-            return Ok(());
-        };
+    /// Moves the bytes of a tensor to the file, if they are many.
+    fn take(&mut self, mut tensor: TensorProto) -> std::io::Result<TensorProto> {
+        match tensor.raw_data.take_if(|bytes| bytes.len() >= LEAST) {
+            Some(bytes) => self.put(tensor, bytes.len(), |file| file.write_all(&bytes)),
+            None => Ok(tensor),
+        }
+    }
+
+    /// Writes so many bytes of a tensor from the next page on.
+    fn put(
+        &mut self,
+        mut tensor: TensorProto,
+        length: usize,
+        write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+    ) -> std::io::Result<TensorProto> {
         let start = self.end.next_multiple_of(PAGE);
-        let gap = vec![0; (start - self.end) as usize];
-        self.file.write_all(&gap)?;
-        self.file.write_all(&bytes)?;
-        self.end = start + bytes.len() as u64;
+        self.file.write_all(&vec![0; (start - self.end) as usize])?;
+        write(&mut self.file)?;
+        self.end = start + length as u64;
         let entry = |key: &str, value: String| Entry { key: key.into(), value };
         tensor.data_location = 1;
         tensor.external_data = vec![
             entry("location", self.name.clone()),
             entry("offset", start.to_string()),
-            entry("length", bytes.len().to_string()),
+            entry("length", length.to_string()),
         ];
-        Ok(())
+        Ok(tensor)
     }
 }

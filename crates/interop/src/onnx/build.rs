@@ -99,10 +99,9 @@ impl GraphBuilder {
     /// A stored tensor.
     pub fn constant(&mut self, name: &str, tensor: &Tensor) -> String {
         let name = self.fresh(name);
-        let proto = tensor.to_proto(&name);
         match &mut self.beside {
-            Some(beside) => beside.add(proto, &mut self.graph.initializer),
-            None => self.graph.initializer.push(proto),
+            Some(beside) => beside.add(&name, tensor, &mut self.graph.initializer),
+            None => self.graph.initializer.push(tensor.to_proto(&name)),
         }
         name
     }

@@ -36,6 +36,7 @@ pub struct Session {
     plan: Plan,
     device: Device,
     memory: usize,
+    keeps_packed: bool,
     pool: Pool,
 }
 
@@ -114,6 +115,8 @@ pub(crate) struct Call<'a> {
 struct Run<'a> {
     device: &'a Device,
     memory: usize,
+    /// Whether matrices that never change stay packed for products.
+    keeps_packed: bool,
     pool: &'a Pool,
 }
 
@@ -153,6 +156,7 @@ impl Session {
             ports,
             device: device.clone(),
             memory: MEMORY,
+            keeps_packed: true,
             model,
             pool: Pool::default(),
         })
@@ -162,6 +166,14 @@ impl Session {
     #[must_use]
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// The same without a second copy of its matrices, packed for products: for a few runs of a large
+    /// model.
+    #[must_use]
+    pub fn without_copies(mut self) -> Self {
+        self.keeps_packed = false;
         self
     }
 
@@ -201,7 +213,12 @@ impl Session {
                 names.join(", ")
             )));
         }
-        let run = Run { device: &self.device, memory: self.memory, pool: &self.pool };
+        let run = Run {
+            device: &self.device,
+            memory: self.memory,
+            keeps_packed: self.keeps_packed,
+            pool: &self.pool,
+        };
         let outputs = self.plan.evaluate(values, &run)?;
         let names = self.plan.outputs.iter().map(|&slot| self.plan.names[slot].clone());
         let own = |tensor: Arc<Tensor>| Arc::unwrap_or_clone(tensor);

@@ -140,14 +140,19 @@ impl Tensor {
         Self::of(&dims, data).map_err(bad)
     }
 
-    /// The message of this tensor.
-    pub(crate) fn to_proto(&self, name: &str) -> TensorProto {
-        let mut proto = TensorProto {
+    /// The message of this tensor without its elements.
+    pub(crate) fn header(&self, name: &str) -> TensorProto {
+        TensorProto {
             name: name.into(),
             dims: self.dims.iter().map(|&d| d as i64).collect(),
             data_type: self.dtype().code(),
             ..TensorProto::default()
-        };
+        }
+    }
+
+    /// The message of this tensor.
+    pub(crate) fn to_proto(&self, name: &str) -> TensorProto {
+        let mut proto = self.header(name);
         proto.raw_data = self.bytes();
         if let Data::Text(v) = &*self.data {
             proto.string_data = v.iter().map(|text| text.clone().into_bytes()).collect();

@@ -80,7 +80,7 @@ pub fn export_onnx_within(
     }
     let mut model = open(run, device)?;
     let mut file = OnnxFile::begin(out, limit)?;
-    file.write(into_onnx(&model, file.builder(&model.file().target, 0))?)?;
+    file.write(into_onnx(&model, file.builder(&model.file().target, 0)?)?)?;
     let session = file.session(device)?;
     let (rows, difference) = check::compare(&mut model, &session, false)?;
     file.keep(rows, difference)

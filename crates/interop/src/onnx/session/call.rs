@@ -157,7 +157,7 @@ impl Call<'_> {
         view: impl FnOnce() -> MatRef<'m, f32>,
     ) -> Option<&PackedMatrix<f32>> {
         let (fixed, packed) = self.node.fixed.get(i)?;
-        if !fixed {
+        if !fixed || !self.run.keeps_packed {
             return None;
         }
         packed.get_or_init(|| PackedMatrix::pack(self.run.device, view()).ok()).as_ref()

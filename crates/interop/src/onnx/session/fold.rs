@@ -33,7 +33,7 @@ const LATER: [&str; 12] = [
 pub(super) fn fold(plan: &mut Plan, device: &Device, bytes: &mut usize) {
     let mut known = plan.fixed();
     let pool = Pool::default();
-    let run = Run { device, memory: MEMORY, pool: &pool };
+    let run = Run { device, memory: MEMORY, keeps_packed: false, pool: &pool };
     let mut kept = Vec::with_capacity(plan.nodes.len());
     for mut node in std::mem::take(&mut plan.nodes) {
         let inputs: Option<Vec<Option<Arc<Tensor>>>> = node
