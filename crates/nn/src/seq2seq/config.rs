@@ -185,6 +185,13 @@ impl EncoderDecoderConfig {
         [format!("{body}{dot}shared.weight"), OUTPUT.into()]
     }
 
+    /// Whether a parameter is no factor of a product: its values are read one by one.
+    pub fn is_read_by_value(&self, parameter: &str) -> bool {
+        let distances = self.family.names.distances;
+        self.distances.is_some()
+            && parameter.strip_suffix(".weight").is_some_and(|name| name.ends_with(distances))
+    }
+
     fn of(family: &'static EncoderDecoderFamily) -> Self {
         Self {
             family,

@@ -101,7 +101,7 @@ fn translate(
         ))
         .help("leave it out; --beams and --max-tokens are for encoders with decoders"));
     }
-    let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
+    let mut model = Translator::open_to_generate(&arguments.model, device, &arguments.language())?;
     let usual = model.usual();
     let positions = model.config().max_positions.unwrap_or_default();
     let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);

@@ -55,8 +55,7 @@ impl EncoderModel {
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
         let mut builder = Builder::new();
         let encoder = Encoder::new(&mut builder, &config, options);
-        let params =
-            read_params(&folder, device, builder, &plain_file_tensors, &is_ignored, false)?;
+        let params = read_params(&folder, device, builder, &plain_file_tensors, &is_ignored, None)?;
         let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);

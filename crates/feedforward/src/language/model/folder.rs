@@ -213,7 +213,9 @@ impl LanguageModel {
         let tensors = |params: &Params| base_tensors(&config, params);
         let ignored = |name: &str| is_ignored(&config, name);
         // A single row of bf16 reads f32 faster than it decodes a file.
-        let in_file = in_file && options.precision == Precision::F32;
+        let any = |_: &str| true;
+        let in_file = (in_file && options.precision == Precision::F32)
+            .then_some(&any as &dyn Fn(&str) -> bool);
         let mut params = read_params(&folder, device, builder, &tensors, &ignored, in_file)?;
         for (i, (file, adapted)) in files.iter().zip(&adapted).enumerate() {
             let base = (&config, device);
@@ -483,14 +485,14 @@ pub(super) fn read_params(
     mut builder: Builder,
     tensors: &dyn Fn(&Params) -> Vec<FileTensor>,
     ignored: &dyn Fn(&str) -> bool,
-    in_file: bool,
+    in_file: Option<&dyn Fn(&str) -> bool>,
 ) -> Result<Params> {
     let planned = builder.plan()?;
     let tensors = tensors(&planned);
     let weights = open_checked(folder, &tensors, ignored)?;
-    if in_file {
+    if let Some(may) = in_file {
         let names = weights.in_file(&tensors, &planned);
-        builder.leave_in_file(|name| names.contains_key(name));
+        builder.leave_in_file(|name| names.contains_key(name) && may(name));
     }
     let mut params = builder.build_zeroed(device, DType::F32, false)?;
     weights.read_into(&tensors, &mut params)?;

@@ -13,10 +13,10 @@ use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_graph::{Graph, Mode};
-use ff_nn::Builder;
 use ff_nn::models::{
     EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily, LanguageOptions, plain_file_tensors,
 };
+use ff_nn::{Builder, Precision};
 use ff_tensor::Device;
 use search::input;
 use serde_json::{Map, Value as Json};
@@ -85,6 +85,29 @@ impl Translator {
     /// A file is missing or malformed; a tensor is missing, of another shape, or belongs to no
     /// layer; the tokenizer has more ids than the model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
+        Self::opened(path, device, options, false)
+    }
+
+    /// The same to write texts alone: matrices stay in the form of their files, as for
+    /// [`LanguageModel::open_to_generate`](super::LanguageModel::open_to_generate).
+    ///
+    /// # Errors
+    /// As [`Translator::open`].
+    pub fn open_to_generate(
+        path: &Path,
+        device: &Device,
+        options: &LanguageOptions,
+    ) -> Result<Self> {
+        // A single row of bf16 reads f32 faster than it decodes a file.
+        Self::opened(path, device, options, options.precision == Precision::F32)
+    }
+
+    fn opened(
+        path: &Path,
+        device: &Device,
+        options: &LanguageOptions,
+        in_file: bool,
+    ) -> Result<Self> {
         let folder = model_folder(path)?;
         let config_path = folder.join("config.json");
         let config = EncoderDecoderConfig::parse(&read_text(&config_path)?)
@@ -93,7 +116,9 @@ impl Translator {
         let mut builder = Builder::new();
         let model = EncoderDecoder::new(&mut builder, &config, options);
         let ignored = |name: &str| config.family.is_ignored(name);
-        let params = read_params(&folder, device, builder, &plain_file_tensors, &ignored, false)?;
+        let matrix = |name: &str| !config.is_read_by_value(name);
+        let in_file = in_file.then_some(&matrix as &dyn Fn(&str) -> bool);
+        let params = read_params(&folder, device, builder, &plain_file_tensors, &ignored, in_file)?;
         let text = Text::read(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);

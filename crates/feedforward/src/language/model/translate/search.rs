@@ -37,21 +37,25 @@ impl Translator {
         Ok(Going { memory, cache })
     }
 
-    /// log p of each next token of each target, behind its last one; where a closed text must end,
-    /// that of its end is 0.
-    fn next(&mut self, going: &mut Going, tokens: &[u32], last: bool) -> Result<Vec<f64>> {
+    /// The logits behind the last token of each target.
+    fn next(&mut self, going: &mut Going, tokens: &[u32]) -> Result<Value> {
         self.graph.reset();
         let rows: Vec<&[u32]> = tokens.chunks(1).collect();
         let target = input(&self.graph, &rows)?;
         let memory = self.graph.input(going.memory.clone());
         let cache = Some(&mut going.cache);
-        let logits = self.model.decode(&mut self.graph, (&memory, None), &target, cache)?;
-        Ok(self.log_probabilities(logits.slice::<f32>()?, last))
+        Ok(self.model.decode(&mut self.graph, (&memory, None), &target, cache)?)
     }
 
-    fn log_probabilities(&self, logits: &[f32], last: bool) -> Vec<f64> {
-        let (vocab, closed) = (self.config.vocab_size, self.config.family.is_closed);
+    /// The token that is never written: padding, in a closed text.
+    fn never(&self) -> Option<usize> {
         let (pad, end) = (self.config.pad_token, self.config.end_token);
+        (self.config.family.is_closed && pad != end).then_some(pad as usize)
+    }
+
+    /// log p of each next token; where a closed text must end, that of its end is 0.
+    fn log_probabilities(&self, logits: &[f32], last: bool) -> Vec<f64> {
+        let (vocab, end) = (self.config.vocab_size, self.config.end_token);
         let mut out = Vec::with_capacity(logits.len());
         for row in logits.chunks_exact(vocab) {
             let largest = row.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
@@ -60,11 +64,11 @@ impl Translator {
             let start = out.len();
             out.extend(row.iter().map(|&v| f64::from(v) - shift));
             let row = &mut out[start..];
-            if closed && last {
+            if self.config.family.is_closed && last {
                 row.fill(f64::NEG_INFINITY);
                 row[end as usize] = 0.0;
-            } else if closed && pad != end {
-                row[pad as usize] = f64::NEG_INFINITY;
+            } else if let Some(never) = self.never() {
+                row[never] = f64::NEG_INFINITY;
             }
         }
         out
@@ -76,15 +80,21 @@ impl Translator {
         options: &TranslateOptions,
     ) -> Result<Vec<u32>> {
         let mut going = self.going(memory, 1, options.max_tokens)?;
-        let mut token = self.config.start_token;
+        let (mut token, end) = (self.config.start_token, self.config.end_token);
         let mut tokens = Vec::new();
         while tokens.len() < options.max_tokens {
-            let last = tokens.len() + 1 == options.max_tokens;
-            let scores = self.next(&mut going, &[token], last)?;
-            let best = (0..scores.len()).fold(0, |b, i| if scores[i] > scores[b] { i } else { b });
-            token = best as u32;
+            if self.config.family.is_closed && tokens.len() + 1 == options.max_tokens {
+                tokens.push(end);
+                break;
+            }
+            let logits = self.next(&mut going, &[token])?;
+            let (scores, never) = (logits.slice::<f32>()?, self.never());
+            // The same order as that of probabilities, which need not be known.
+            let ids = (0..scores.len()).filter(|&id| Some(id) != never);
+            let best = ids.reduce(|b, id| if scores[id] > scores[b] { id } else { b });
+            token = best.unwrap_or_default() as u32;
             tokens.push(token);
-            if token == self.config.end_token {
+            if token == end {
                 break;
             }
         }
@@ -113,7 +123,8 @@ impl Translator {
             going.cache.select(self.graph.device(), &from)?;
             let tokens: Vec<u32> =
                 running.iter().filter_map(|beam| beam.tokens.last().copied()).collect();
-            let scores = self.next(&mut going, &tokens, last)?;
+            let logits = self.next(&mut going, &tokens)?;
+            let scores = self.log_probabilities(logits.slice::<f32>()?, last);
             let candidates = self.best(&running, &scores, 2 * beams);
             let ended = |beam: &Beam| last || beam.tokens.last() == Some(&self.config.end_token);
             finished.extend(
