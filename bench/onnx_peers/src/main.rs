@@ -1,9 +1,10 @@
-//! How many of the standard's tests tract passes: `ff-onnx-peers FOLDER`, on the folder that
-//! `scripts/onnx_tests.py` writes. Each test runs in a process of its own, at most ten seconds.
+//! How many of the standard's tests a peer passes: `ff-onnx-peers tract|candle FOLDER`, on the folder
+//! that `scripts/onnx_tests.py` writes. Each test runs in a process of its own, at most ten seconds.
 
 #[path = "../../../crates/interop/examples/standard_tests/compare.rs"]
 mod compare;
 
+mod candle;
 mod tract;
 
 use ff_interop::onnx::Model;
@@ -20,21 +21,22 @@ const REFUSED: u8 = 4;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
-        [one, folder] if one == "--one" => test(Path::new(folder)),
-        [folder] => all(Path::new(folder)),
+        [one, peer, folder] if one == "--one" => test(peer, Path::new(folder)),
+        [peer, folder] if peer == "tract" || peer == "candle" => all(peer, Path::new(folder)),
         _ => {
-            println!("usage: ff-onnx-peers FOLDER");
+            println!("usage: ff-onnx-peers tract|candle FOLDER");
             ExitCode::from(2)
         }
     }
 }
 
 /// A test in this process.
-fn test(folder: &Path) -> ExitCode {
+fn test(peer: &str, folder: &Path) -> ExitCode {
     let differs = || -> Result<Option<String>, String> {
         let model = Model::open(&folder.join("model.onnx")).map_err(|e| e.to_string())?;
         let inputs = compare::inputs(folder, &model).map_err(|e| e.to_string())?;
-        let outputs = tract::run(&folder.join("model.onnx"), inputs)?;
+        let run = if peer == "tract" { tract::run } else { candle::run };
+        let outputs = run(&folder.join("model.onnx"), inputs)?;
         for (i, found) in outputs.iter().enumerate() {
             let name = format!("output {i}");
             let differs =
@@ -58,12 +60,12 @@ fn test(folder: &Path) -> ExitCode {
     }
 }
 
-fn all(folder: &Path) -> ExitCode {
+fn all(peer: &str, folder: &Path) -> ExitCode {
     let (mut passed, mut differ, mut refused, mut crashed) = (0, 0, 0, 0);
     let mut folders: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
     folders.sort_by_key(std::fs::DirEntry::file_name);
     for test in folders.iter().filter(|test| test.path().join("model.onnx").is_file()) {
-        let code = code(&test.path());
+        let code = code(peer, &test.path());
         let word = match code {
             Some(0) => {
                 passed += 1;
@@ -91,10 +93,10 @@ fn all(folder: &Path) -> ExitCode {
 }
 
 /// The exit code of a test; `None` for one that took too long or could not be started.
-fn code(folder: &Path) -> Option<i32> {
+fn code(peer: &str, folder: &Path) -> Option<i32> {
     let program = std::env::current_exe().ok()?;
     let mut child = Command::new(program)
-        .arg("--one")
+        .args(["--one", peer])
         .arg(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -173,22 +173,25 @@ impl Strip<'_> {
         let mut found = [[0.0f32; 16 * MOST]; MR];
         for at in self.range.clone().step_by(NV * V::LANES) {
             let end = self.range.end.min(at + NV * V::LANES);
-            let mut masks = [V::mask(V::LANES); NV];
-            let sums = if at + NV * V::LANES <= self.whole {
+            let left = end - at;
+            if at + NV * V::LANES <= self.whole && left > V::LANES {
+                let masks = [V::mask(V::LANES); NV];
                 // SAFETY: the registers end within the group.
-                unsafe { sums::<V, MR, NV, false>(images, taps, weights, at, masks) }
-            } else {
+                let sums = unsafe { sums::<V, MR, NV, false>(images, taps, weights, at, masks) };
+                keep(sums, bias, &mut found);
+            } else if left > V::LANES {
+                let mut masks = [V::mask(0); NV];
                 for (v, mask) in masks.iter_mut().enumerate() {
-                    *mask = V::mask((end - at).saturating_sub(v * V::LANES).min(V::LANES));
+                    *mask = V::mask(left.saturating_sub(v * V::LANES).min(V::LANES));
                 }
                 // SAFETY: the lanes of these masks are windows within the group.
-                unsafe { sums::<V, MR, NV, true>(images, taps, weights, at, masks) }
-            };
-            for r in 0..MR {
-                let bias = V::splat(bias[r]);
-                for v in 0..NV {
-                    sums[r][v].plus(bias).store(&mut found[r][v * V::LANES..]);
-                }
+                let sums = unsafe { sums::<V, MR, NV, true>(images, taps, weights, at, masks) };
+                keep(sums, bias, &mut found);
+            } else {
+                let masks = [V::mask(left)];
+                // SAFETY: as above.
+                let sums = unsafe { sums::<V, MR, 1, true>(images, taps, weights, at, masks) };
+                keep(sums, bias, &mut found);
             }
             // The rows in which these windows lie.
             let mut j = at;
@@ -208,6 +211,21 @@ impl Strip<'_> {
             }
         }
         MR
+    }
+}
+
+/// Writes sums, with the bias of each output.
+#[inline(always)]
+fn keep<V: Vector<T = f32>, const MR: usize, const NV: usize>(
+    sums: [[V; NV]; MR],
+    bias: [f32; MR],
+    to: &mut [[f32; 16 * MOST]; MR],
+) {
+    for r in 0..MR {
+        let bias = V::splat(bias[r]);
+        for v in 0..NV {
+            sums[r][v].plus(bias).store(&mut to[r][v * V::LANES..]);
+        }
     }
 }
 
