@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
+import numpy as np
+
 from feedforward._operation import operation
 
 if TYPE_CHECKING:
@@ -395,6 +397,9 @@ def attention(
     alibi: bool = False,
     key_segments: ArrayLike | None = None,
     query_segments: ArrayLike | None = None,
+    distance_scores: ArrayLike | None = None,
+    far: int = 128,
+    both: bool = False,
     sinks: ArrayLike | None = None,
 ) -> _Made:
     """Attention of heads side by side: q ``[B, T, heads · head_dim]``, k and v ``[B, S, …]``.
@@ -402,6 +407,9 @@ def attention(
     Keys with a negative segment ``[B, S]`` are padding; with ``query_segments`` ``[B, T]`` too,
     queries see the keys of their own segment alone. ``window`` bounds the keys that a query sees
     before its own, ``ahead`` those behind it. ``sinks`` ``[heads]`` are scores without a key.
+    ``distance_scores`` ``[buckets, heads]`` are learned scores of the distance of query and key, as in
+    T5: half of a direction's buckets have a distance each, the others share the logarithm of those up to
+    ``far``; with ``both``, half of all buckets are for keys behind the query.
     """
     if query_segments is not None and key_segments is None:
         raise TypeError("attention: query_segments need key_segments beside them")
@@ -410,7 +418,9 @@ def attention(
     optional |= {"soft_cap": soft_cap}
     attributes |= {key: value for key, value in optional.items() if value is not None}
     attributes |= {"alibi": alibi, "sinks": sinks is not None}
-    inputs = (q, k, v, _ids(key_segments), _ids(query_segments), sinks)
+    if distance_scores is not None:
+        attributes |= {"distances": np.shape(distance_scores)[0], "far": far, "both": both}
+    inputs = (q, k, v, _ids(key_segments), _ids(query_segments), distance_scores, sinks)
     return _op("attention", *inputs, **attributes)
 
 

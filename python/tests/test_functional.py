@@ -57,6 +57,19 @@ CASES = {
             "key_segments": np.array([[0, 0, 0, 0, -1], [0, 0, 0, 0, 0]]),
         },
     ),
+    "attention_by_distance": (
+        F.attention,
+        (normal(2, 12, 4), normal(2, 12, 4), normal(2, 12, 4)),
+        {
+            "heads": 2,
+            "head_dim": 2,
+            "key_segments": np.zeros((2, 12), np.int64),
+            "distance_scores": normal(8, 2),
+            "far": 9,
+            "both": True,
+            "sinks": normal(2),
+        },
+    ),
     "rotary": (
         F.rotary,
         (normal(1, 5, 8), np.arange(5)[None]),
@@ -205,9 +218,19 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
+def bucket(place, count, far, both):
+    """T5's bucket of a key so many places behind the query."""
+    half = count // 2 if both else count
+    distance = np.abs(place) if both else np.maximum(-place, 0)
+    exact = half // 2
+    share = np.log(np.maximum(distance, 1) / exact) / np.log(far / exact)
+    large = np.minimum(exact + (share * (half - exact)).astype(int), half - 1)
+    return np.where(distance < exact, distance, large) + (half * (place > 0) if both else 0)
+
+
 def attended(
     q, k, v, *, heads, head_dim, key_segments, causal=False, query_segments=None, sinks=None,
-    window=None, ahead=None,
+    window=None, ahead=None, distance_scores=None, far=128, both=False,
 ):  # fmt: skip
     q, k, v = (x.reshape(*x.shape[:2], heads, head_dim).swapaxes(1, 2) for x in (q, k, v))
     distance = np.arange(q.shape[2])[:, None] - np.arange(k.shape[2])
@@ -216,7 +239,10 @@ def attended(
     seen = seen[None] & (key_segments >= 0)[:, None]
     if query_segments is not None:
         seen = seen & (query_segments[:, :, None] == key_segments[:, None])
-    weights = np.exp(q @ k.swapaxes(2, 3) / np.sqrt(head_dim)) * seen[:, None]
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(head_dim)
+    if distance_scores is not None:
+        scores = scores + distance_scores[bucket(-distance, len(distance_scores), far, both)].transpose(2, 0, 1)
+    weights = np.exp(scores) * seen[:, None]
     total = weights.sum(-1, keepdims=True)
     if sinks is not None:
         total = total + np.exp(sinks)[:, None, None]
@@ -297,6 +323,7 @@ def preference(a, b, constants, *, kind="dpo", beta=0.1, gamma=0.0, label_smooth
 REFERENCES = {
     "attention_of_segments": attended,
     "attention_of_windows": attended,
+    "attention_by_distance": attended,
     "split": lambda x, widths: x,
     "soft_cap": lambda x, cap: cap * np.tanh(x / cap),
     "gate": lambda z, u: z * sigmoid(z) * u,

@@ -8,13 +8,13 @@ use feedforward::graph::Op;
 use feedforward::nn::Init;
 use feedforward::ops::{
     Activate, Activation, AdaptedExperts, Add, Attention, BatchEnsemble, BatchNorm,
-    BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DoraFactors, Dropout, Embedding,
-    EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, InBatchRanking, KlDivergence,
-    LayerNorm, LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers, MemberLinear, MemberMean,
-    MixtureOfExperts, Mul, ParametricActivation, Periodic, PeriodicForm, PiecewiseLinear,
-    PoolTokens, Preference, PreferenceLoss, Prelu, RegressionLoss, ReplaceRows, RmsNorm, Rotary,
-    RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax, SoftmaxCrossEntropy, Split,
-    Statistics,
+    BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DistanceBuckets, DoraFactors, Dropout,
+    Embedding, EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, InBatchRanking,
+    KlDivergence, LayerNorm, LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers,
+    MemberLinear, MemberMean, MixtureOfExperts, Mul, ParametricActivation, Periodic, PeriodicForm,
+    PiecewiseLinear, PoolTokens, Preference, PreferenceLoss, Prelu, RegressionLoss, ReplaceRows,
+    RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax,
+    SoftmaxCrossEntropy, Split, Statistics,
 };
 use feedforward::tensor::Key;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -190,12 +190,16 @@ fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
     let heads = a.required("heads")?;
     let kv_heads = a.take("kv_heads", heads)?;
     let sinks = a.take("sinks", false)?;
-    let segments = match inputs.checked_sub(usize::from(sinks)) {
+    let count: Option<usize> = a.optional("distances")?;
+    let (far, both) = (a.take("far", 128)?, a.take("both", false)?);
+    let distances = count.map(|count| DistanceBuckets { count, far, both });
+    let learned = usize::from(sinks) + usize::from(distances.is_some());
+    let segments = match inputs.checked_sub(learned) {
         Some(3) => Segments::None,
         Some(4) => Segments::Keys,
         Some(5) => Segments::Both,
         _ => {
-            let message = "attention: expected q, k and v, and perhaps segments and sinks";
+            let message = "attention: expected q, k and v, and perhaps segments, scores by distance and sinks";
             return Err(PyTypeError::new_err(message));
         }
     };
@@ -208,6 +212,7 @@ fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
         alibi: a.take("alibi", false)?,
         fused: false,
         segments,
+        distances,
         sinks,
         ..Attention::new(heads, kv_heads, a.required("head_dim")?)
     };
