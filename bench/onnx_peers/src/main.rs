@@ -1,5 +1,6 @@
-//! How many of the standard's tests a peer passes: `ff-onnx-peers tract|candle FOLDER`, on the folder
-//! that `scripts/onnx_tests.py` writes. Each test runs in a process of its own, at most ten seconds.
+//! How many of the standard's tests a peer passes: `ff-onnx-peers tract|candle FOLDER`, on the
+//! folder that `scripts/onnx_tests.py` writes. Each test runs in a process of its own, at most ten
+//! seconds.
 
 #[path = "../../../crates/interop/examples/standard_tests/compare.rs"]
 mod compare;

@@ -1,8 +1,8 @@
 //! Weights of TensorFlow: a SavedModel's folder, or a checkpoint. Only variables are read, never a
 //! graph.
 //!
-//! An index (`NAME.index`) is a table of LevelDB from names to messages, and the elements lie in files
-//! `NAME.data-00000-of-00001` and so on. Sources:
+//! An index (`NAME.index`) is a table of LevelDB from names to messages, and the elements lie in
+//! files `NAME.data-00000-of-00001` and so on. Sources:
 //! <https://github.com/google/leveldb/blob/main/doc/table_format.md>,
 //! <https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/protobuf/tensor_bundle.proto>.
 
@@ -215,8 +215,8 @@ fn block<'a>(file: &'a [u8], handle: &[u8], at: &mut usize) -> Result<&'a [u8], 
     }
 }
 
-/// The entries of a block: each key begins like the one before it. `room` is for entries and for the
-/// bytes of their names.
+/// The entries of a block: each key begins like the one before it. `room` is for entries and for
+/// the bytes of their names.
 fn pairs<'a>(block: &'a [u8], room: &mut [usize; 2]) -> Result<Pairs<'a>, String> {
     let short = || "a block of the index is damaged".to_owned();
     let (body, restarts) = block.split_last_chunk::<4>().ok_or_else(short)?;

@@ -67,8 +67,8 @@ impl Foreign {
         read(path)
     }
 
-    /// Whether a file's name ends as that of a model of another tool; `.json`, the layers of a model
-    /// without weights, may be a file of a run as well.
+    /// Whether a file's name ends as that of a model of another tool; `.json`, the layers of a
+    /// model without weights, may be a file of a run as well.
     ///
     /// ```
     /// use ff_interop::Foreign;
@@ -80,8 +80,8 @@ impl Foreign {
         !json && reader(path).is_some()
     }
 
-    /// The same with weights from another file: layers of Keras, saved without their weights or with
-    /// older ones.
+    /// The same with weights from another file: layers of Keras, saved without their weights or
+    /// with older ones.
     ///
     /// # Errors
     /// As [`Foreign::open`]; only models of Keras keep weights in files of their own.

@@ -37,8 +37,8 @@ pub(crate) fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     })
 }
 
-/// Runs a call that may let go of the interpreter while frames of ours hold objects, which unwinding
-/// would drop without the interpreter. `work` itself must hold no objects.
+/// Runs a call that may let go of the interpreter while frames of ours hold objects, which
+/// unwinding would drop without the interpreter. `work` itself must hold no objects.
 pub(crate) fn calling<F: FnOnce() -> R, R>(work: F) -> R {
     let stay = Stay;
     // Functions of Python are declared as ones that never unwind, and `stay` would be left out

@@ -149,9 +149,9 @@ impl Net<'_> {
         self.with("Transpose", name, &[x], AttributeProto::list("perm", &[0, 2, 1, 3]))
     }
 
-    /// softmax(q kᵀ · scale + mask) v of each head, joined: queries `[B, T, heads, width]`, keys and
-    /// values `[B, kv_heads, S, width]`, a mask that broadcasts with `[B, 1, T, S]` → `[B, T, heads ·
-    /// width]`.
+    /// softmax(q kᵀ · scale + mask) v of each head, joined: queries `[B, T, heads, width]`, keys
+    /// and values `[B, kv_heads, S, width]`, a mask that broadcasts with `[B, 1, T, S]` → `[B, T,
+    /// heads · width]`.
     pub(crate) fn attend(
         &mut self,
         [q, k, v]: [&str; 3],

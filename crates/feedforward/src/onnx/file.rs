@@ -47,8 +47,8 @@ impl OnnxFile {
         format!("{}.data", self.name)
     }
 
-    /// The builder of the graph. Of a model of more than the limit, tensors go to the file beside as
-    /// they are made.
+    /// The builder of the graph. Of a model of more than the limit, tensors go to the file beside
+    /// as they are made.
     ///
     /// # Errors
     /// It has more, and that file is there.
@@ -133,7 +133,8 @@ impl OnnxFile {
             }
             return Err(error);
         }
-        // The renames are durable only once the folder is synced; not every system can open folders.
+        // The renames are durable only once the folder is synced; not every system can open
+        // folders.
         if let Ok(folder) = std::fs::File::open(self.out.parent().unwrap_or(Path::new("."))) {
             let _ = folder.sync_all();
         }

@@ -50,10 +50,10 @@ pub struct Imported {
     pub refused: Option<String>,
 }
 
-/// Reads a model of another program and writes a folder: `model.onnx`, or `weights.safetensors` where
-/// the file has no layers; of a feedforward network also `start.safetensors` and `recipe.toml`, which
-/// trains on from there. A model of Keras takes other `weights` where they are named. Nothing in the
-/// files is executed.
+/// Reads a model of another program and writes a folder: `model.onnx`, or `weights.safetensors`
+/// where the file has no layers; of a feedforward network also `start.safetensors` and
+/// `recipe.toml`, which trains on from there. A model of Keras takes other `weights` where they are
+/// named. Nothing in the files is executed.
 ///
 /// # Errors
 /// The format or a part of the model is not read, by name; the folder exists; it cannot be written.

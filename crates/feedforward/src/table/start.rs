@@ -11,9 +11,10 @@ use std::path::Path;
 /// a table have the order of the network's inputs.
 pub(super) const COLUMNS: &str = "columns";
 
-/// Puts the weights of a file into a network; a plan has none and only compares sizes. The file's network takes numbers in the unit of their
-/// column and gives one in the target's unit, or logits; the first and the last layer become those
-/// of scaled columns and targets, so that the function is the same.
+/// Puts the weights of a file into a network; a plan has none and only compares sizes. The file's
+/// network takes numbers in the unit of their column and gives one in the target's unit, or logits;
+/// the first and the last layer become those of scaled columns and targets, so that the function is
+/// the same.
 ///
 /// # Errors
 /// The file is none, is of a network of other sizes, or a column is no plain number.

@@ -51,7 +51,8 @@ fn models_written_as_gguf_are_the_same_bit_for_bit() {
     assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
 }
 
-/// The experts of gpt-oss are stacks in both files, one of which alternates; its limit is llama.cpp's.
+/// The experts of gpt-oss are stacks in both files, one of which alternates; its limit is
+/// llama.cpp's.
 #[test]
 fn the_stacks_of_gpt_oss_are_the_same_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();

@@ -39,7 +39,8 @@ pub(crate) fn to_safetensors(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(read(path, bytes, false)?.1)
 }
 
-/// The module of a file, where modules are read, and its tensors as the bytes of a safetensors file.
+/// The module of a file, where modules are read, and its tensors as the bytes of a safetensors
+/// file.
 fn read(path: &Path, bytes: &[u8], modules: bool) -> Result<(Option<TorchModule>, Vec<u8>)> {
     let read = crate::guarded_call(|| {
         let old = legacy::recognises(bytes);

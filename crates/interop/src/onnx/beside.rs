@@ -15,8 +15,8 @@ const LEAST: usize = 1 << 10;
 /// So many floats are written at a time.
 const PIECE: usize = 1 << 16;
 
-/// The tensors of a graph under construction: in the graph up to a limit, and once it is passed in a
-/// file, to which they are written as they are made.
+/// The tensors of a graph under construction: in the graph up to a limit, and once it is passed in
+/// a file, to which they are written as they are made.
 #[derive(Debug)]
 pub(super) struct Beside {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! Graphs that are feedforward networks, recognised from their nodes, so that they can be trained on.
+//! Graphs that are feedforward networks, recognised from their nodes, so that they can be trained
+//! on.
 
 use super::data::DType;
 use super::model::{Model, qualified};
@@ -90,10 +91,10 @@ enum Step {
 }
 
 impl Network {
-    /// Recognises the network of a graph: linear layers, one kind of activation, layer norm, and what
-    /// is linear beside them in inference (scaling, batch norm), which becomes part of the layers.
-    /// Nodes that only change a value's shape are passed over, so that a caller compares the outputs
-    /// of both.
+    /// Recognises the network of a graph: linear layers, one kind of activation, layer norm, and
+    /// what is linear beside them in inference (scaling, batch norm), which becomes part of the
+    /// layers. Nodes that only change a value's shape are passed over, so that a caller compares
+    /// the outputs of both.
     ///
     /// # Errors
     /// [`Error::Unsupported`] with the node that has no place in such a network.

@@ -169,8 +169,8 @@ impl Session {
         self
     }
 
-    /// The same without a second copy of its matrices, packed for products: for a few runs of a large
-    /// model.
+    /// The same without a second copy of its matrices, packed for products: for a few runs of a
+    /// large model.
     #[must_use]
     pub fn without_copies(mut self) -> Self {
         self.keeps_packed = false;

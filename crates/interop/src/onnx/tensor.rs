@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-/// The most elements of a tensor that is computed: 1 GiB of floats. Those that are there, in memory or
-/// in a file, may be more.
+/// The most elements of a tensor that is computed: 1 GiB of floats. Those that are there, in memory
+/// or in a file, may be more.
 pub(crate) const MOST: usize = if cfg!(feature = "fuzzing") { 1 << 16 } else { 1 << 28 };
 
 /// The most dimensions.

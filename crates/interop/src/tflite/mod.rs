@@ -24,8 +24,8 @@ const MOST_PARTS: usize = if cfg!(feature = "fuzzing") { 10_000 } else { 1_000_0
 /// The most dimensions of a tensor.
 const MOST_DIMS: usize = 16;
 
-/// Reads a `.tflite` file as an ONNX graph of the same computation. Inputs and outputs have the names
-/// of the first signature, where there is one.
+/// Reads a `.tflite` file as an ONNX graph of the same computation. Inputs and outputs have the
+/// names of the first signature, where there is one.
 ///
 /// ```
 /// let error = ff_interop::tflite::from_bytes(b"no model").unwrap_err();
@@ -33,7 +33,8 @@ const MOST_DIMS: usize = 16;
 /// ```
 ///
 /// # Errors
-/// It cannot be read, is damaged, or has an operator, an option or a type that is not read, by name.
+/// It cannot be read, is damaged, or has an operator, an option or a type that is not read, by
+/// name.
 pub fn open(path: &Path) -> Result<onnx::Model> {
     let io = ff_formats::Error::io(path, "reading");
     let size = std::fs::metadata(path).map_err(&io)?.len();

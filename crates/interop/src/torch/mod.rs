@@ -32,8 +32,8 @@ fn weights(tensors: &TensorFile) -> Result<Vec<(String, Tensor)>> {
     tensors.entries().map(one).collect()
 }
 
-/// The graph of a `torch.nn.Sequential` (or of one layer) over rows of numbers, as it computes after
-/// `model.eval()`: an input `input` `[N, in]`, an output `output` `[N, out]`.
+/// The graph of a `torch.nn.Sequential` (or of one layer) over rows of numbers, as it computes
+/// after `model.eval()`: an input `input` `[N, in]`, an output `output` `[N, out]`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a layer or an option without a counterpart, by name;

@@ -79,8 +79,8 @@ impl EncoderConfig {
         self.family.names.final_norm.map(|name| joined(&[self.body(), name]))
     }
 
-    /// The layers of the head, if there is one; the weight of the output layer is the table of tokens
-    /// where they are tied.
+    /// The layers of the head, if there is one; the weight of the output layer is the table of
+    /// tokens where they are tied.
     pub fn head_layers(&self) -> Option<EncoderHeadLayers> {
         let names: &HeadNames = self.head_names()?;
         let mean = self.head == EncoderHead::Sequence && self.mean_pooled;

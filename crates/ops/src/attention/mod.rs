@@ -48,8 +48,8 @@ const TILE: usize = 64;
 /// 2025).
 ///
 /// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32),
-/// then r, then the sinks. Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of
-/// bf16 are multiplied as bf16 and summed in f32.
+/// then r, then the sinks. Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head.
+/// Values of bf16 are multiplied as bf16 and summed in f32.
 ///
 /// # Shapes
 /// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or

@@ -13,8 +13,8 @@ impl Attention {
         sizes.queries == 1 && !self.alibi
     }
 
-    /// y = softmax(c(s q Kᵀ) + r) V, with c the soft cap and r by distance, over the keys that the query sees, a head at
-    /// a time; zeros if it sees none.
+    /// y = softmax(c(s q Kᵀ) + r) V, with c the soft cap and r by distance, over the keys that the
+    /// query sees, a head at a time; zeros if it sees none.
     pub(super) fn attend_single(
         &self,
         cpu: &CpuDevice,

@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Writes a model as `onnx`, `keras`, `tflite`, `gguf` or `huggingface`, and checks what was written; the
-/// check as JSON.
+/// Writes a model as `onnx`, `keras`, `tflite`, `gguf` or `huggingface`, and checks what was
+/// written; the check as JSON.
 #[pyfunction]
 #[pyo3(signature = (model, to, out, *, dtype=None, threads=0))]
 pub(crate) fn export(

@@ -1,5 +1,5 @@
-//! `tokenizer.model` or `spiece.model`, a model of SentencePiece, as the crate's tokenizer: the same ids and the same
-//! text for them.
+//! `tokenizer.model` or `spiece.model`, a model of SentencePiece, as the crate's tokenizer: the
+//! same ids and the same text for them.
 
 use std::collections::HashMap;
 use std::path::Path;

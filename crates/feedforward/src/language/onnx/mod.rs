@@ -15,14 +15,14 @@ use ff_tensor::Device;
 use std::path::Path;
 
 /// The largest difference of a logit, relative to the largest, that counts as rounding: the layers
-/// of a decoder add up and amplify that of sums in another order, to 5e-6 for SmolLM2 with its 30 of
-/// them. In the models of the tests, the other form of GELU is four times this, and a window that is
-/// off by one ten thousand times.
+/// of a decoder add up and amplify that of sums in another order, to 5e-6 for SmolLM2 with its 30
+/// of them. In the models of the tests, the other form of GELU is four times this, and a window
+/// that is off by one ten thousand times.
 const TOLERANCE: f64 = 5e-5;
 
-/// Writes a decoder with its cache as an ONNX file: a folder of a model or of a run, a GGUF file, or
-/// an adapter, which is merged into its base model. What was written is evaluated on made-up tokens,
-/// all at once and behind a cache, and compared.
+/// Writes a decoder with its cache as an ONNX file: a folder of a model or of a run, a GGUF file,
+/// or an adapter, which is merged into its base model. What was written is evaluated on made-up
+/// tokens, all at once and behind a cache, and compared.
 ///
 /// ```no_run
 /// use feedforward::language::export_decoder_onnx;

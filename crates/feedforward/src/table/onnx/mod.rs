@@ -107,9 +107,9 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
 }
 
 /// Writes the model of a run for TensorFlow Lite, which has neither doubles nor texts: inputs are
-/// `float32`, or the `int32` positions of categories; the output is `probabilities` or `prediction`.
-/// The metadata `feedforward` says what each input takes. The file is read again, evaluated, and
-/// compared, as [`export_onnx`] does.
+/// `float32`, or the `int32` positions of categories; the output is `probabilities` or
+/// `prediction`. The metadata `feedforward` says what each input takes. The file is read again,
+/// evaluated, and compared, as [`export_onnx`] does.
 ///
 /// # Errors
 /// As [`export_onnx`]; a column or a node has no counterpart, by name.

@@ -16,14 +16,15 @@ use std::path::Path;
 /// Rows in memory at a time.
 const BLOCK: usize = 8192;
 
-/// Evaluates a model of another program on every row of a file and writes its columns, then those of
-/// the outputs. An ONNX model that this program wrote takes the columns by name as they were at
+/// Evaluates a model of another program on every row of a file and writes its columns, then those
+/// of the outputs. An ONNX model that this program wrote takes the columns by name as they were at
 /// training; any other has an input for each column, or one input of numbers, a column for each. An
 /// input of several numbers beside others takes the columns `NAME_0`, `NAME_1` and so on.
 ///
 /// # Errors
-/// The model uses what is not evaluated, named with its node or layer; it has no layers; a column is
-/// missing or of another kind; an output is no column; the file exists. No output is left behind.
+/// The model uses what is not evaluated, named with its node or layer; it has no layers; a column
+/// is missing or of another kind; an output is no column; the file exists. No output is left
+/// behind.
 pub(in crate::table) fn predict_foreign(
     path: &Path,
     options: &PredictOptions,

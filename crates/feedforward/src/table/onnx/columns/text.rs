@@ -1,8 +1,8 @@
 //! Texts as the weights of their n-grams.
 //!
-//! ONNX has no operator that takes texts apart. ONNX Runtime's own `Tokenizer` gives characters, and
-//! words as the matches of an expression. Characters become numbers, a letter in either case the
-//! same one, and words a sum of their numbers times powers, so that n-grams are sequences of
+//! ONNX has no operator that takes texts apart. ONNX Runtime's own `Tokenizer` gives characters,
+//! and words as the matches of an expression. Characters become numbers, a letter in either case
+//! the same one, and words a sum of their numbers times powers, so that n-grams are sequences of
 //! numbers, which `TfIdfVectorizer` counts.
 
 use super::super::{attribute, constant};

@@ -76,7 +76,8 @@ mod tests {
                 assert_eq!(found(&text), expected(&text), "{text:?}");
             }
         }
-        // Each character within a word and behind a mark. The two tables of Unicode may differ in age.
+        // Each character within a word and behind a mark. The two tables of Unicode may differ in
+        // age.
         let other = (char::MIN..=char::MAX).filter(|c| {
             let text = format!("a{c}b ({c}x");
             !c.is_whitespace() && found(&text) != expected(&text)
