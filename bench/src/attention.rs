@@ -93,7 +93,7 @@ impl Shape {
         cache.append_fused(&qkv)?;
         let q = self.values(device, &[1, 1, width])?;
         while clock.go_on() {
-            op.attend(device, &q, &cache, [None, None])?;
+            op.attend(device, &q, &cache, [None; 3])?;
         }
         Ok(())
     }
