@@ -46,7 +46,7 @@ pub struct Windows<'a> {
     pub pitch: usize,
 }
 
-/// y[o, i, j] = bias[o] + Σₖ weights[o, k] · image[taps[k] + i · pitch + j], in the order of k.
+/// `y[o, i, j] = bias[o] + Σₖ weights[o, k] · image[taps[k] + i · pitch + j]`, in the order of k.
 ///
 /// # Shapes
 /// → y `[groups · outputs, rows, columns]`

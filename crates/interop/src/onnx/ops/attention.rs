@@ -42,7 +42,7 @@ fn by_head(c: &Call<'_>, x: &Tensor, heads: Option<usize>) -> Result<Tensor, Str
 }
 
 /// A head for each group of queries.
-fn repeated(x: &Tensor, heads: usize) -> Result<Tensor, String> {
+pub(super) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor, String> {
     let &[n, own, s, width] = x.dims() else { return Err("four dimensions are expected".into()) };
     if own == heads {
         return Ok(x.clone());

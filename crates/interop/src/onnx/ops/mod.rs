@@ -10,6 +10,7 @@ mod loss;
 mod ml;
 mod norm;
 mod quantise;
+mod recurrence;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -68,6 +69,7 @@ static FAMILIES: &[&[Operator]] = &[
     ml::OPS,
     norm::OPS,
     quantise::OPS,
+    recurrence::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
