@@ -347,6 +347,36 @@ fn patience_stops_and_the_best_weights_come_back() {
 }
 
 #[test]
+fn small_gains_do_not_count_where_a_share_is_asked_for() {
+    let mut optimizer = OptimizerConfig::new(OptimizerKind::Adam);
+    optimizer.lr = Some(0.01);
+    let config = TrainConfig {
+        epochs: 400,
+        batch_size: 10,
+        patience: 3,
+        min_gain: Some(0.1),
+        monitor: Monitor::Loss,
+        ..Default::default()
+    };
+    let setting =
+        Setting::new(ModelConfig::default(), optimizer, ScheduleConfig::default(), config);
+    let mut trainer = setting.trainer(1);
+    assert_eq!(trainer.fit(&mut setting.objective(), &mut (), None).unwrap(), Stop::Early);
+    let progress = trainer.progress();
+    let losses = progress.history.iter().map(|record| record.valid_loss.unwrap());
+    let mut best = (0, f64::INFINITY);
+    for (epoch, loss) in (1..).zip(losses) {
+        if best.0 == 0 || loss < 0.9 * best.1 {
+            best = (epoch, loss);
+        }
+    }
+    assert_eq!(progress.best.as_ref().map(|found| found.epoch), Some(best.0));
+    assert_eq!(progress.epoch, best.0 + 3);
+    // Later epochs were better by less than the share, or this shows nothing.
+    assert!(progress.history[best.0..].iter().any(|record| record.valid_loss < Some(best.1)));
+}
+
+#[test]
 fn nan_names_the_step_the_layer_and_a_way_out() {
     let mut setting = Setting::everything();
     setting.config.mixup = 0.0;

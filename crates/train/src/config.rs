@@ -44,6 +44,13 @@ pub struct TrainConfig {
     pub text_patience: Option<usize>,
     /// The minimum gain that counts as an improvement.
     pub min_delta: f64,
+    /// The same as a share of the best value; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_gain: Option<f64>,
+    /// Tables of texts alone: the least share in place of `min_gain`, as the loss of a linear model
+    /// falls slowly long after its errors are as few as they get; never by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_min_gain: Option<f64>,
     /// Of epochs with the same best score, keep the last one, not the first.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub latest_best: bool,
@@ -103,6 +110,8 @@ impl Default for TrainConfig {
             patience_start: None,
             text_patience: None,
             min_delta: 0.0,
+            min_gain: None,
+            text_min_gain: None,
             latest_best: false,
             monitor: Monitor::Loss,
             restore_best: true,
@@ -140,6 +149,8 @@ impl TrainConfig {
         Range::AtLeast(2.0).check("train.bags", self.bags.map(|bags| bags as f64))?;
         for (key, value) in [
             ("min_delta", self.min_delta),
+            ("min_gain", self.min_gain.unwrap_or_default()),
+            ("text_min_gain", self.text_min_gain.unwrap_or_default()),
             ("input_noise", self.input_noise),
             ("mixup", self.mixup),
             ("checkpoint_seconds", self.checkpoint_seconds),

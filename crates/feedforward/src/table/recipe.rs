@@ -137,7 +137,7 @@ impl Recipe {
     /// The same recipe with the batches, the sizes and the patience for these rows: see
     /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`],
     /// [`ff_nn::ModelConfig::double_above`], [`ff_nn::ModelConfig::halve_members_above`] and
-    /// [`TrainConfig::text_patience`].
+    /// [`TrainConfig::text_patience`] with [`TrainConfig::text_min_gain`].
     pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
         let folds = split != SplitKind::Time && train.texts.is_empty();
@@ -152,6 +152,9 @@ impl Recipe {
         let alone = texts && train.n_categorical == train.texts.len();
         if let Some(patience) = recipe.train.text_patience.filter(|_| alone) {
             recipe.train.patience = patience;
+        }
+        if alone && recipe.train.text_min_gain.is_some() {
+            recipe.train.min_gain = recipe.train.text_min_gain;
         }
         kind::for_target(&mut recipe, train);
         recipe
@@ -211,12 +214,14 @@ impl Quality {
             Self::Good => &[
                 "model.halve_members_above=2000",
                 "train.patience_start=6",
+                "train.text_min_gain=0.01",
                 "train.bags=8",
                 "train.bags_below=5000",
             ],
             Self::Best => &[
                 "model.members=16",
                 "train.patience_start=6",
+                "train.text_min_gain=0.01",
                 "train.bags=8",
                 "train.bags_below=50000",
             ],
@@ -259,7 +264,10 @@ impl Quality {
         }
         // A patience that is asked for holds from the start.
         if sets(&["train.patience", "train"]) {
-            left_out.push("train.patience_start");
+            left_out.extend(["train.patience_start", "train.text_patience"]);
+        }
+        if sets(&["train.min_delta", "train.min_gain", "train"]) {
+            left_out.push("train.text_min_gain");
         }
         // So do members.
         if sets(&["model.members"]) {
@@ -275,7 +283,7 @@ impl Quality {
         }
         if sets(&["schedule.kind", "schedule"]) {
             // A rate that falls gains most at its end.
-            left_out.extend(["schedule.", "train.patience_start"]);
+            left_out.extend(["schedule.", "train.patience_start", "train.text_min_gain"]);
         }
         let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
         self.sets().into_iter().filter(keep).map(str::to_owned)

@@ -275,7 +275,9 @@ impl Trainer {
         let best = self.progress.best;
         let better = best.is_none_or(|best| {
             let same = self.config.latest_best && value == best.value;
-            value > best.value + self.config.min_delta || same
+            let share = self.config.min_gain.unwrap_or_default();
+            let least = self.config.min_delta + share * best.value.abs();
+            value > best.value + least || same
         });
         let is_best = better && value.is_finite();
         if is_best {
