@@ -207,3 +207,15 @@ fn data_is_found_beside_the_recipe() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(error.contains("cannot read the recipe"), "{error}");
 }
+
+#[test]
+fn what_is_asked_for_holds_for_texts_too() {
+    let kept = |own: &str, key: &str| {
+        Quality::Good.sets_beside(&[own.into()]).any(|set| set.starts_with(key))
+    };
+    assert!(kept("train.epochs=9", "train.text_patience"));
+    assert!(!kept("train.patience=9", "train.text_patience"));
+    assert!(kept("train.patience=9", "train.text_min_gain"));
+    assert!(!kept("train.min_delta=0.1", "train.text_min_gain"));
+    assert!(!kept("train.min_gain=0", "train.text_min_gain"));
+}
