@@ -36,7 +36,8 @@ pub(crate) fn export_within(
     let task = TaskFile::read(&model_folder(path)?)?;
     if task.is_some_and(|task| task.head.is_some()) {
         return Err(Error::usage(format!(
-            "{}: its head reads a vector of the texts and the other columns, and has no form in ONNX yet; a model of texts              alone, without model.hidden, has",
+            "{}: its head reads a vector of the texts and the other columns, and has no form in ONNX yet; a model of texts \
+             alone, without model.hidden, has",
             path.display()
         )));
     }
@@ -44,10 +45,7 @@ pub(crate) fn export_within(
     let config = model.config().clone();
     let made = made_up(&mut model)?;
     let mut file = OnnxFile::begin(out, limit)?;
-    let params = model.parts().1.params();
-    let bytes = params.infos().iter().map(|info| 4 * info.spec.shape.len() as u64).sum();
-    let graph = file.builder(config.family.name, bytes)?;
-    let net = Net::new(graph, params);
+    let net = Net::of(&file, config.family.name, model.parts().1.params())?;
     let graph = Encoder { net, config: &config }.whole()?.graph;
     file.write(graph)?;
     // From here on the weights are those of the file.

@@ -1,5 +1,6 @@
 //! The layers of transformers as nodes, by the names of their parameters.
 
+use super::OnnxFile;
 use crate::error::{Error, Result};
 use crate::table::element_wise_node;
 use ff_graph::Params;
@@ -27,6 +28,15 @@ pub(crate) enum Norm {
 impl<'a> Net<'a> {
     pub(crate) fn new(graph: GraphBuilder, params: &'a Params) -> Self {
         Self { graph, params }
+    }
+
+    /// The layers of a file's graph, of which the parameters are the tensors.
+    ///
+    /// # Errors
+    /// As [`OnnxFile::builder`].
+    pub(crate) fn of(file: &OnnxFile, name: &str, params: &'a Params) -> Result<Self> {
+        let bytes = params.infos().iter().map(|info| 4 * info.spec.shape.len() as u64).sum();
+        Ok(Self::new(file.builder(name, bytes)?, params))
     }
 
     pub(crate) fn node(&mut self, operator: &str, name: &str, inputs: &[&str]) -> String {

@@ -53,10 +53,8 @@ pub(crate) fn export_within(
     let config = model.config().clone();
     let made = check::made_up(&mut model)?;
     let mut file = OnnxFile::begin(out, limit)?;
-    let params = model.parts().1.params();
-    let bytes = params.infos().iter().map(|info| 4 * info.spec.shape.len() as u64).sum();
-    let graph = file.builder(config.family.name, bytes)?;
-    let graph = decoder::add(Net::new(graph, params), &config)?.graph;
+    let net = Net::of(&file, config.family.name, model.parts().1.params())?;
+    let graph = decoder::add(net, &config)?.graph;
     file.write(graph)?;
     // From here on the weights are those of the file.
     drop(model);
