@@ -34,6 +34,8 @@ mod run;
 pub mod sequence;
 pub mod table;
 mod tasks;
+#[cfg(feature = "language")]
+pub mod translation;
 pub mod words;
 
 pub use ff_formats as formats;

@@ -17,6 +17,8 @@ use crate::run::watch::Watcher;
 #[cfg(feature = "language")]
 use crate::sequence::{SequenceRecipe, Sequences};
 use crate::table::{Recipe, Tables};
+#[cfg(feature = "language")]
+use crate::translation::{Translating, TranslationRecipe};
 use ff_settings::{Problem, RecipeError, read_text};
 use ff_tensor::DeviceOptions;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -26,6 +28,8 @@ use std::path::Path;
 
 /// Every task. The first one that has a key of the recipe trains it; the last one takes all others.
 static TASKS: &[TaskKind] = &[
+    #[cfg(feature = "language")]
+    TaskKind::of::<Translating>(),
     #[cfg(feature = "language")]
     TaskKind::of::<FineTuning>(),
     #[cfg(feature = "language")]
@@ -37,6 +41,8 @@ static TASKS: &[TaskKind] = &[
     TaskKind::of::<Tables>(),
 ];
 
+/// Keys that mark a recipe as one of an encoder with a decoder.
+pub(crate) const TRANSLATION_KEYS: &[&str] = &["data.source"];
 /// Keys that mark a recipe as one of fine-tuning.
 pub(crate) const FINETUNE_KEYS: &[&str] = &["base"];
 /// Keys that mark a recipe as one of pretraining.
@@ -92,7 +98,8 @@ impl TaskKind {
     fn stated(text: &str, sets: &[String]) -> Result<&'static Self, RecipeError> {
         let has_any =
             |keys: &[&str]| states_any(text, keys) || sets.iter().any(|set| is_set_of(set, keys));
-        let language = [FINETUNE_KEYS, PRETRAIN_KEYS, ENCODER_KEYS, SEQUENCE_KEYS];
+        let language =
+            [TRANSLATION_KEYS, FINETUNE_KEYS, PRETRAIN_KEYS, ENCODER_KEYS, SEQUENCE_KEYS];
         if cfg!(not(feature = "language")) && language.into_iter().any(has_any) {
             let message =
                 "this recipe trains a language model, which this program was built without";
@@ -216,6 +223,13 @@ impl From<Recipe> for Box<dyn TrainRecipe> {
 impl From<FinetuneRecipe> for Box<dyn TrainRecipe> {
     fn from(recipe: FinetuneRecipe) -> Self {
         Box::new(Of::<FineTuning> { recipe, task: PhantomData })
+    }
+}
+
+#[cfg(feature = "language")]
+impl From<TranslationRecipe> for Box<dyn TrainRecipe> {
+    fn from(recipe: TranslationRecipe) -> Self {
+        Box::new(Of::<Translating> { recipe, task: PhantomData })
     }
 }
 

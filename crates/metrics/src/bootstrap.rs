@@ -129,6 +129,48 @@ impl Bootstrap<'_> {
         samples.interval()
     }
 
+    /// The intervals of scores that are functions of sums over rows: `parts` holds `width` addends
+    /// of each row, and `score` makes scores of their sums, NaN where one is undefined. `None` for
+    /// fewer than ten rows.
+    ///
+    /// ```
+    /// // Hits and rows: an accuracy.
+    /// let parts: Vec<f64> = (0..100).flat_map(|i| [f64::from(i % 2), 1.0]).collect();
+    /// let accuracy = |sums: &[f64]| vec![sums[0] / sums[1]];
+    /// let found = ff_metrics::Bootstrap::default().of_sums(&parts, 2, accuracy);
+    /// assert!(found[0].unwrap().contains(0.5));
+    /// ```
+    pub fn of_sums(
+        self,
+        parts: &[f64],
+        width: usize,
+        score: impl Fn(&[f64]) -> Vec<f64> + Sync,
+    ) -> Vec<Option<Interval>> {
+        let rows = parts.len() / width.max(1);
+        let scores = score(&vec![0.0; width]).len();
+        if rows < MIN_ROWS {
+            return vec![None; scores];
+        }
+        let found = self.resample(rows, self.affordable(rows, width), |counts| {
+            let mut totals = vec![[0.0; LANES]; width];
+            for (parts, drawn) in parts.chunks_exact(width).zip(counts) {
+                let times = drawn.map(f64::from);
+                for (total, part) in totals.iter_mut().zip(parts) {
+                    total.iter_mut().zip(times).for_each(|(total, times)| *total += times * part);
+                }
+            }
+            std::array::from_fn(|lane| {
+                let sums: Vec<f64> = totals.iter().map(|total| total[lane]).collect();
+                score(&sums)
+            })
+        });
+        let mut samples: Vec<Samples> = (0..scores).map(|_| Samples::default()).collect();
+        for values in found {
+            samples.iter_mut().zip(values).for_each(|(all, value)| all.push(Some(value)));
+        }
+        samples.into_iter().map(Samples::interval).collect()
+    }
+
     pub(super) fn validate(self) -> Result<(), MetricError> {
         if self.resamples >= 2 {
             return Ok(());

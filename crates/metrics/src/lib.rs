@@ -30,6 +30,7 @@ mod resample;
 mod spans;
 mod temperature;
 mod threshold;
+mod translation;
 
 pub mod explain;
 
@@ -48,3 +49,4 @@ pub use regression::{RegressionOptions, RegressionReport, ResidualHistogram, Sca
 pub use spans::{Span, SpanReport, SpanScore, TagScheme, spans};
 pub use temperature::{Temperature, fit_temperature};
 pub use threshold::{ChosenThreshold, ThresholdAim, choose_threshold};
+pub use translation::TranslationReport;

@@ -15,6 +15,12 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
         return encoder::run(arguments, device, terminal);
     }
     #[cfg(feature = "language")]
+    if feedforward::translation::is_translation_run(&arguments.run)
+        || feedforward::language::Translator::is_at(&arguments.run).unwrap_or(false)
+    {
+        return pairs::run(arguments, device, terminal);
+    }
+    #[cfg(feature = "language")]
     let encoder = feedforward::sequence::is_sequence_run(&arguments.run);
     #[cfg(feature = "language")]
     let evaluate = if encoder { feedforward::sequence::evaluate } else { evaluate };
@@ -109,14 +115,16 @@ mod encoder {
         let (run, rows) = (terminal.bold(quoted_path(run)), count(found.scores.rows as u64));
         terminal.line(format!("{run} on {what} · {rows} rows"))?;
         let baseline = &found.scores.baseline;
-        let mut columns = vec![("", Align::Left), ("model", Align::Right)];
+        let mut columns = vec![("", Align::Left), ("model", Align::Right), ("95 %", Align::Right)];
         if !baseline.is_empty() {
             columns.push((baseline, Align::Right));
         }
         let mut table = TextTable::new(&columns);
         for of in &found.scores.scores {
             let arrow = if of.higher_is_better { "↑" } else { "↓" };
-            let mut cells = vec![format!("{} {arrow}", of.label), score(of.value)];
+            let interval = of.interval.map(|i| format!("{} to {}", score(i.low), score(i.high)));
+            let name = format!("{} {arrow}", of.label);
+            let mut cells = vec![name, score(of.value), interval.unwrap_or_default()];
             if !baseline.is_empty() {
                 cells.push(of.baseline.map_or(String::new(), score));
             }
@@ -138,6 +146,69 @@ mod encoder {
             for line in table.lines(terminal) {
                 terminal.answer(line)?;
             }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Encoders with decoders.
+#[cfg(feature = "language")]
+mod pairs {
+    use super::{Evaluate, ExitCode, Failure, Terminal, Working, count, quoted_path};
+    use crate::show::{Align, TextTable, score};
+    use feedforward::tensor::DeviceOptions;
+
+    pub(super) fn run(
+        arguments: &Evaluate,
+        device: DeviceOptions,
+        terminal: &Terminal,
+    ) -> Result<ExitCode, Failure> {
+        if arguments.adapter.is_some()
+            || arguments.text_column.is_some()
+            || arguments.separator.is_some()
+        {
+            let message = "--adapter, --text-column and --separator are for other models";
+            let help = "name the columns with --set data.source=NAME --set data.target=NAME";
+            return Err(Failure::usage(message).help(help));
+        }
+        let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
+        let (run, data, sets) = (&arguments.run, arguments.data.as_deref(), &arguments.set);
+        let found = feedforward::translation::evaluate(run, data, sets, device)?;
+        drop(working);
+        if arguments.json {
+            Terminal::object(&found)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let what = match found.part.as_str() {
+            "test" => "the test part, which chose nothing".to_owned(),
+            "valid" => "the validation part, which chose the epoch: expect a little less".into(),
+            file => file.to_owned(),
+        };
+        let (run, pairs) = (terminal.bold(quoted_path(run)), count(found.scores.pairs as u64));
+        let [source, target] = &found.columns;
+        terminal.line(format!("{run} on {what} · {pairs} pairs, {source} → {target}"))?;
+        for finding in &found.findings {
+            terminal.line(format!("  {finding}"))?;
+        }
+        let heads = [("", Align::Left), ("", Align::Right), ("95 %", Align::Right)];
+        let mut table = TextTable::new(&heads);
+        for of in &found.scores.scores {
+            let arrow = if of.higher_is_better { "↑" } else { "↓" };
+            let interval = of.interval.map(|i| format!("{} to {}", score(i.low), score(i.high)));
+            table.row(vec![
+                format!("{} {arrow}", of.label),
+                score(of.value),
+                interval.unwrap_or_default(),
+            ]);
+        }
+        for line in table.lines(terminal) {
+            terminal.answer(line)?;
+        }
+        if found.scores.written < found.scores.pairs {
+            let written = count(found.scores.written as u64);
+            terminal.line(format!(
+                "targets of the first {written} pairs were written; --set evaluate.rows=N writes more"
+            ))?;
         }
         Ok(ExitCode::SUCCESS)
     }

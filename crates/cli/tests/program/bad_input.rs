@@ -13,6 +13,7 @@ use encoders::encoders;
 mod cases;
 mod encoders;
 mod keras;
+mod pairs;
 mod tensors;
 mod torch;
 
@@ -39,7 +40,7 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 12] = [
+    let sections: [(&str, Cases); 13] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
@@ -49,6 +50,7 @@ fn bad_input_says_what_where_and_what_to_do() {
         ("Text and tokenizers", texts),
         ("Language models", languages),
         ("Fine-tuning", fine_tuning),
+        ("Pairs of texts", pairs::pairs),
         ("Encoders, embeddings, search", encoders),
         ("Models of Keras", keras::keras),
         ("Models of PyTorch", torch::torch),

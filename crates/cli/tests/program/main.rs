@@ -13,6 +13,7 @@ mod new_rows;
 mod objectives;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod pairs;
 mod recipes;
 mod resume;
 mod sequences;

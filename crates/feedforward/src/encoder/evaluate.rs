@@ -71,12 +71,22 @@ pub fn evaluate(
     };
     let threads = device.cpu().threads();
     let (mut train, name, rows) = if let Some(path) = data {
-        let mut reading = Reading { text: task.texts.clone(), separator: task.separator.clone() };
+        let mut reading = Reading {
+            text: task.texts.clone(),
+            separator: task.separator.clone(),
+            ..Reading::default()
+        };
         let (rows, _, _) = rows::read_file(&recipe.data, kind, path, &mut reading, threads)?;
         (None, path.display().to_string(), rows)
     } else {
         let info = RunInfo::load(&folder)?;
-        let found = rows::read(&recipe.data, kind, recipe.train.seed, &info.base, threads)?;
+        let found = rows::read(
+            &recipe.data,
+            (kind, Reading::default()),
+            recipe.train.seed,
+            &info.base,
+            threads,
+        )?;
         if found.hash != table_hash(&info.data_hash) {
             return Err(Error::run(
                 folder.path(),
@@ -120,7 +130,7 @@ pub fn evaluate(
         _ => vec![0.5; names.all.len()],
     };
     let judge = Judge { kind, names: &names, thresholds: &thresholds, device: &device };
-    let mut scores = judge.scores(&part, &found)?;
+    let mut scores = judge.with_intervals(&part, &found)?;
     if let Some(train) = &train
         && let Some((values, what)) = judge.baseline(train, &part)?
     {

@@ -4,6 +4,7 @@
 mod corpus;
 mod evaluate;
 mod goal;
+mod intervals;
 mod objective;
 mod predict;
 mod recipe;
@@ -17,6 +18,7 @@ mod tests;
 pub use evaluate::{EncoderEvaluation, evaluate, is_encoder_run};
 pub(crate) use predict::{is_tagger, tag};
 pub use recipe::{EncoderData, EncoderRecipe, LabelEvaluate, ObjectiveKind, ObjectiveTable};
+pub(crate) use rows::{Reading, Rows, read as read_rows, read_file as read_rows_of};
 pub(crate) use scores::probabilities;
 pub use scores::{EncoderScore, EncoderScores, GroupScore};
 pub use task::{EncoderSummary, train};

@@ -29,6 +29,8 @@ pub(super) struct EncoderObjective<'a> {
 pub(super) struct Measured {
     pub(super) sum: f64,
     pub(super) count: f64,
+    /// The same of each batch of masked tokens.
+    pub(super) parts: Vec<(f64, f64)>,
     /// Outputs `[rows, outputs]` of labels and numbers; vectors `[texts, features]` of pairs.
     pub(super) values: Vec<f32>,
     /// The tags of the words of each row.
@@ -152,8 +154,10 @@ impl EncoderObjective<'_> {
                         masked_batch(graph, network, tokens, rows, &mut pending, masking, key)?;
                     let [sum, count] = network.encoder.loss(graph, &batch, &targets)?;
                     if !planning {
-                        found.sum += sum.item()?;
-                        found.count += count.item()?;
+                        let part = (sum.item()?, count.item()?);
+                        found.sum += part.0;
+                        found.count += part.1;
+                        found.parts.push(part);
                     }
                     Ok(())
                 })?;

@@ -49,7 +49,10 @@ pub(super) fn gather(
 
 fn verdict(part: &str, scores: &EncoderScores) -> Verdict {
     let score = |score: &super::scores::EncoderScore| {
-        let shown = Score::new(score.label.clone(), score.value, score.higher_is_better);
+        let mut shown = Score::new(score.label.clone(), score.value, score.higher_is_better);
+        if let Some(interval) = score.interval {
+            shown = shown.interval(interval.low, interval.high);
+        }
         match score.baseline {
             Some(baseline) => shown.baseline(baseline),
             None => shown,
@@ -62,6 +65,7 @@ fn verdict(part: &str, scores: &EncoderScores) -> Verdict {
         rows: scores.rows as u64,
         unit: "rows".into(),
         baseline: scores.baseline.clone(),
+        interval: "95 %, bootstrap over rows".into(),
         scores: scores.scores.iter().map(score).collect(),
         caveats: chosen.into_iter().collect(),
         ..Verdict::default()

@@ -5,7 +5,7 @@ use crate::embedding::{TextRows, joined};
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::words::plural;
-use ff_table::{DataError, Note, SourceOptions, Table, Values, load};
+use ff_table::{DataError, Level, Note, SourceOptions, Table, Values, load};
 use ff_tensor::{Key, Rng, ThreadPool};
 use serde_json::Value;
 use std::path::Path;
@@ -18,9 +18,9 @@ const SEPARATORS: [&str; 3] = ["|", ";", ","];
 
 /// Some rows.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// The texts of each row: one; of tags, its words; of pairs, those that belong together or not.
-    pub(super) texts: Vec<Vec<String>>,
+    pub(crate) texts: Vec<Vec<String>>,
     /// The labels or tags of each row.
     pub(super) names: Vec<Vec<String>>,
     /// The numbers of each row.
@@ -29,23 +29,25 @@ pub(super) struct Rows {
 
 /// The rows of the training, the validation and the test part, and how they were read.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
-    pub(super) rows: [Rows; 3],
+pub(crate) struct Parts {
+    pub(crate) rows: [Rows; 3],
     /// The columns of texts, and what is between labels.
-    pub(super) reading: Reading,
-    pub(super) notes: Vec<Note>,
-    pub(super) hash: String,
+    pub(crate) reading: Reading,
+    pub(crate) notes: Vec<Note>,
+    pub(crate) hash: String,
 }
 
 /// How a file is read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reading {
-    pub(super) text: Vec<String>,
-    pub(super) separator: Option<String>,
+pub(crate) struct Reading {
+    pub(crate) text: Vec<String>,
+    pub(crate) separator: Option<String>,
+    /// How columns of texts are named, for messages; `data.text` by default.
+    pub(crate) naming: Option<&'static str>,
 }
 
 impl Rows {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.texts.len()
     }
 
@@ -60,7 +62,7 @@ impl Rows {
         }
     }
 
-    fn truncate(&mut self, most: Option<usize>) {
+    pub(crate) fn truncate(&mut self, most: Option<usize>) {
         let most = most.unwrap_or(usize::MAX);
         self.texts.truncate(most);
         self.names.truncate(most);
@@ -72,14 +74,14 @@ impl Rows {
 ///
 /// # Errors
 /// A file cannot be read or is malformed, a column is missing, or a part has no rows.
-pub(super) fn read(
+pub(crate) fn read(
     data: &EncoderData,
-    kind: ObjectiveKind,
+    (kind, reading): (ObjectiveKind, Reading),
     seed: u64,
     start: &Path,
     threads: &ThreadPool,
 ) -> Result<Parts> {
-    let mut parts = Parts::default();
+    let mut parts = Parts { reading, ..Parts::default() };
     let mut hasher = Xxh3::new();
     let mut file = |path: &Path, parts: &mut Parts| -> Result<Rows> {
         let mut reading = parts.reading.clone();
@@ -119,7 +121,9 @@ pub(super) fn read(
     cut(2, valid, valid + test);
     cut(0, valid + test, all.len());
     if parts.rows[0].len() == 0 {
-        let message = format!("{} has no rows to learn from", data.path.display());
+        let why = parts.notes.iter().rfind(|note| note.level == Level::Warn);
+        let why = why.map_or(String::new(), |note| format!(": {}", note.message));
+        let message = format!("{} has no rows to learn from{why}", data.path.display());
         return Err(Error::usage(message));
     }
     parts.hash = format!("{:032x}", hasher.digest128());
@@ -130,7 +134,7 @@ pub(super) fn read(
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_file(
+pub(crate) fn read_file(
     data: &EncoderData,
     kind: ObjectiveKind,
     path: &Path,
@@ -160,9 +164,12 @@ pub(super) fn read_file(
     let (table, info) = load(path, &options, threads)?;
     let mut notes = info.notes;
     if reading.text.is_empty() {
-        reading.text = text_columns(data, kind, &table)?;
+        reading.text = text_columns(data, kind, reading.naming, &table)?;
     }
-    for name in reading.text.iter().chain(&data.target).chain(&data.targets) {
+    for name in reading.text.iter().filter(|name| nested(&table, name).is_none()) {
+        column(&table, name)?;
+    }
+    for name in data.target.iter().chain(&data.targets) {
         column(&table, name)?;
     }
     let rows = match kind {
@@ -234,13 +241,41 @@ fn column<'a>(table: &'a Table, name: &str) -> Result<&'a Values> {
     })
 }
 
+/// A column of JSON objects and the key within, if `column.key` names one and is no column itself.
+fn nested<'a>(table: &'a Table, name: &'a str) -> Option<(&'a Values, &'a str)> {
+    if table.column(name).is_some() {
+        return None;
+    }
+    let (outer, key) = name.split_once('.')?;
+    let values = &table.column(outer)?.values;
+    keys(values).contains(&key.to_owned()).then_some((values, key))
+}
+
+/// The keys of the JSON object in the first row of a column, whose values are texts.
+fn keys(values: &Values) -> Vec<String> {
+    let first = if values.is_empty() { "".into() } else { values.text(0) };
+    let Ok(Value::Object(object)) = serde_json::from_str(&first) else { return Vec::new() };
+    let texts = object.into_iter().filter(|(_, value)| value.is_string());
+    texts.map(|(key, _)| key).collect()
+}
+
 fn cell(table: &Table, name: &str, row: usize) -> String {
+    if let Some((values, key)) = nested(table, name) {
+        let object: Value = serde_json::from_str(&values.text(row)).unwrap_or_default();
+        return object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    }
     table.column(name).map(|column| column.values.text(row).into_owned()).unwrap_or_default()
 }
 
 /// The columns of texts: those named, else the only one, or the only one of several words; for
-/// pairs two or three of several words, or all columns.
-fn text_columns(data: &EncoderData, kind: ObjectiveKind, table: &Table) -> Result<Vec<String>> {
+/// pairs two or three of several words, or all columns, or the two texts of the only column's JSON
+/// objects.
+fn text_columns(
+    data: &EncoderData,
+    kind: ObjectiveKind,
+    naming: Option<&'static str>,
+    table: &Table,
+) -> Result<Vec<String>> {
     if !data.text.is_empty() {
         return Ok(data.text.clone());
     }
@@ -266,13 +301,19 @@ fn text_columns(data: &EncoderData, kind: ObjectiveKind, table: &Table) -> Resul
     if let Some(found) = first.into_iter().find(|names| fits(names)) {
         return Ok(found.clone());
     }
+    if let ([only], ObjectiveKind::Pairs) = (&others[..], kind)
+        && let [source, target] = &keys(&only.values)[..]
+    {
+        return Ok([source, target].map(|key| format!("{}.{key}", only.name)).to_vec());
+    }
     let shown: Vec<&str> = all.iter().take(30).map(String::as_str).collect();
     let (what, example) = match kind {
-        ObjectiveKind::Pairs => ("pairs", "[\"question\", \"answer\"]"),
-        _ => ("texts", "[\"text\"]"),
+        ObjectiveKind::Pairs => ("pairs", "--set 'data.text=[\"question\", \"answer\"]'"),
+        _ => ("texts", "--set 'data.text=[\"text\"]'"),
     };
+    let example = naming.unwrap_or(example);
     Err(Error::usage(format!(
-        "which columns of {} hold the {what}? name them, such as --set 'data.text={example}': {}",
+        "which columns of {} hold the {what}? name them, such as {example}: {}",
         table.source_name(),
         shown.join(", ")
     )))

@@ -7,7 +7,7 @@ use super::recipe::ObjectiveKind;
 use crate::error::Result;
 use crate::words::score;
 use ff_kernels::{MatRef, gemm};
-use ff_metrics::{LabelReport, SpanReport};
+use ff_metrics::{Interval, LabelReport, SpanReport};
 use ff_tensor::Device;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// The anchors whose candidates are compared at a time.
 const BLOCK: usize = 512;
 /// The k of recall@k.
-const PLACES: [usize; 3] = [1, 5, 10];
+pub(super) const PLACES: [usize; 3] = [1, 5, 10];
 
 /// A score of a part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +27,9 @@ pub struct EncoderScore {
     pub label: String,
     /// The value.
     pub value: f64,
+    /// Its 95 % interval, over rows drawn with replacement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
     /// That of the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
@@ -123,6 +126,7 @@ impl Judge<'_> {
                 name,
                 label,
                 value,
+                interval: None,
                 baseline: None,
                 higher_is_better,
             });
@@ -272,7 +276,7 @@ impl Judge<'_> {
         units.iter().enumerate().map(|(i, &unit)| of(i, unit)).collect()
     }
 
-    fn tags<'a>(&'a self, found: &'a Measured) -> Vec<Vec<&'a str>> {
+    pub(super) fn tags<'a>(&'a self, found: &'a Measured) -> Vec<Vec<&'a str>> {
         let name = |&tag: &u32| self.names.name(tag as usize);
         found.tags.iter().map(|tags| tags.iter().map(name).collect()).collect()
     }
@@ -293,6 +297,7 @@ fn add_loss(scores: &mut EncoderScores, found: &Measured) {
             name: "loss".into(),
             label: "loss".into(),
             value: found.loss(),
+            interval: None,
             baseline: None,
             higher_is_better: false,
         });
@@ -325,7 +330,7 @@ fn usual_tags(train: &Part, part: &Part, names: &Names) -> Vec<Vec<u32>> {
 
 /// The rank of each anchor's own candidate among all of the part by cosine, from 1; candidates of
 /// the same tokens are one.
-fn ranks(part: &Part, vectors: &[f32], device: &Device) -> Vec<usize> {
+pub(super) fn ranks(part: &Part, vectors: &[f32], device: &Device) -> Vec<usize> {
     let (rows, all) = (part.rows(), &part.tokens.ids);
     let columns = all.len() / rows.max(1);
     let width = vectors.len() / all.len().max(1);

@@ -186,7 +186,7 @@ impl Task for EncoderTask {
         let start = purpose.base();
         let (kind, seed) = (recipe.objective.kind, recipe.train.seed);
         let threads = device.cpu().threads();
-        let mut found = rows::read(&recipe.data, kind, seed, start, threads)?;
+        let mut found = rows::read(&recipe.data, (kind, Reading::default()), seed, start, threads)?;
         let mut names = Names::of(&recipe, &found)?;
         let path = start.join(&recipe.model.encoder);
         let mut base = Base::open(&recipe.model, &path, outputs(kind, &names))?;
@@ -349,7 +349,7 @@ impl Task for EncoderTask {
         for (i, found) in found.iter().enumerate() {
             let Some(found) = found else { continue };
             let part = &self.parts[i + 1];
-            let scores = judge.scores(part, found)?;
+            let scores = judge.with_intervals(part, found)?;
             parts[i] =
                 Some(match (judge.baseline(&self.parts[0], part)?, &session.before[i + 1]) {
                     (Some((values, what)), _) => scores.beside(&values, what),

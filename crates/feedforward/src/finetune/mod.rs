@@ -16,10 +16,11 @@ mod task;
 pub use memory::Fitted;
 pub use merge::merge;
 pub use recipe::{
-    AdapterTable, BaseTable, FinetuneConfig, FinetuneRecipe, LossOn, PreferenceName,
+    AdapterTable, BaseTable, BiasName, FinetuneConfig, FinetuneRecipe, LossOn, PreferenceName,
     PreferenceTable, RecordsTable,
 };
 pub use summary::FinetuneSummary;
 pub use task::finetune;
 
+pub(crate) use network::kinds;
 pub(crate) use task::FineTuning;

@@ -148,7 +148,7 @@ impl Draft {
 }
 
 /// Names without what numbers layers, each once.
-fn kinds(names: &[&str]) -> Vec<String> {
+pub(crate) fn kinds(names: &[&str]) -> Vec<String> {
     let mut kinds: Vec<String> = Vec::new();
     for name in names {
         let parts: Vec<&str> = name

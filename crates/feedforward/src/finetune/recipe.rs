@@ -264,7 +264,7 @@ impl Default for AdapterTable {
 
 impl AdapterTable {
     /// The specification with the tokens of the invocation.
-    pub(super) fn config(&self, invocation: &[u32]) -> LoraConfig {
+    pub(crate) fn config(&self, invocation: &[u32]) -> LoraConfig {
         LoraConfig {
             invocation: invocation.to_vec(),
             rank: self.rank,

@@ -9,12 +9,12 @@ use super::preference::{self, Pairs, Preferred, Reference};
 use super::recipe::FinetuneRecipe;
 use super::report::{self, Page};
 use super::summary::FinetuneSummary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::language::objective::{LanguageObjective, evaluate};
 use crate::language::{
-    LanguageModel, SampleConfig, Samples, SaveOptions, begin_adapter, folder_config, model_folder,
-    read_generation, read_weights, write_adapter,
+    LanguageModel, SampleConfig, Samples, SaveOptions, Translator, begin_adapter, folder_config,
+    model_folder, read_generation, read_weights, write_adapter,
 };
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
@@ -174,6 +174,11 @@ impl Task for FineTuning {
         };
         watcher.event(Event::Phase("reading the conversations"));
         let base = model_folder(&recipe.base.model)?;
+        if Translator::is_at(&base)? {
+            let message = "is an encoder with a decoder, which learns from pairs of texts: name their \
+                           columns, data.source and data.target";
+            return Err(Error::run(&recipe.base.model, message));
+        }
         let config = folder_config(&base)?;
         let tokenizer = Tokenizer::load(&base)?;
         let invocation = invocation(&recipe, &tokenizer)?;

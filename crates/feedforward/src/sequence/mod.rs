@@ -19,7 +19,7 @@ pub use task::train;
 
 pub(crate) use data::{Tokens, notes};
 pub(crate) use network::{Base, Network, add_groups, options, rescale};
-pub(crate) use objective::{Shapes, each_batch, input};
+pub(crate) use objective::{EVAL_TOKENS, MULTIPLE, Shapes, each_batch, input};
 pub(crate) use recipe::{check_optimizer, find_files, usual, with_path};
 pub(crate) use report::layers;
 pub(crate) use task::{Sequences, refuse_changed, table_hash, whole_hash};

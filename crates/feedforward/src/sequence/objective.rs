@@ -13,9 +13,9 @@ use ff_tensor::{Key, Tensor};
 use ff_train::{BatchLoss, Evaluation, Objective};
 
 /// Lengths are padded to a multiple of this, so that batches have few shapes.
-const MULTIPLE: usize = 8;
+pub(crate) const MULTIPLE: usize = 8;
 /// Tokens of a batch of an evaluation, padding included.
-const EVAL_TOKENS: usize = 2048;
+pub(crate) const EVAL_TOKENS: usize = 2048;
 
 /// The rows and the texts of a part.
 #[derive(Clone, Copy)]
@@ -284,14 +284,33 @@ fn padded(length: usize, network: &Network) -> usize {
 /// so that those kept together are as large as the largest and a usual one.
 pub(crate) struct Shapes {
     most: usize,
-    held: Vec<[usize; 2]>,
+    /// Rows, the tokens of each, and those of each's target, where there is one.
+    held: Vec<[usize; 3]>,
 }
 
 impl Shapes {
     pub(crate) fn new(tokens: &Tokens, batch: usize) -> Self {
         let length = |at: usize| tokens.lengths.get(at).map_or(0, |&length| length as usize);
         let kept = length(0) + length(tokens.lengths.len() / 2) + 2 * MULTIPLE;
-        Self { most: (batch * kept).max(EVAL_TOKENS), held: Vec::new() }
+        Self::of(batch * kept)
+    }
+
+    /// Shapes of which those kept have so many tokens at most.
+    pub(crate) fn of(most: usize) -> Self {
+        Self { most: most.max(EVAL_TOKENS), held: Vec::new() }
+    }
+
+    /// Makes room for a batch of this shape.
+    pub(crate) fn hold(&mut self, graph: &Graph, shape: [usize; 3]) {
+        let tokens = |[rows, source, target]: &[usize; 3]| rows * (source + target);
+        if !self.held.contains(&shape) {
+            let held: usize = self.held.iter().map(tokens).sum();
+            if held + tokens(&shape) > self.most {
+                graph.device().pool().trim();
+                self.held.clear();
+            }
+            self.held.push(shape);
+        }
     }
 
     /// The batch of these sequences.
@@ -308,14 +327,7 @@ impl Shapes {
         let texts: Vec<&[u32]> = rows.iter().map(|&row| &tokens.ids[row as usize][..]).collect();
         let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let shape = [rows.len(), padded(longest, network)];
-        if !self.held.contains(&shape) {
-            let held: usize = self.held.iter().map(|[rows, tokens]| rows * tokens).sum();
-            if held + shape[0] * shape[1] > self.most {
-                graph.device().pool().trim();
-                self.held.clear();
-            }
-            self.held.push(shape);
-        }
+        self.hold(graph, [shape[0], shape[1], 0]);
         encoder_batch(graph, &network.config, &texts, shape[1])
             .map_err(|error| Error::shape("encoder", error.to_string()))
     }

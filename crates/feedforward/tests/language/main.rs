@@ -9,6 +9,7 @@ mod folders;
 mod gguf;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod pairs;
 mod parity;
 mod translation;
 mod writing;

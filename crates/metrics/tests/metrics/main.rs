@@ -9,6 +9,7 @@ mod labels;
 mod reports;
 mod sklearn;
 mod thresholds;
+mod translations;
 
 use ff_metrics::*;
 use serde::Deserialize;

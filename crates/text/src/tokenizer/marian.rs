@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 use tokenizers::{Decoder, Tokenizer as Inner};
@@ -16,9 +16,10 @@ use crate::error::{Result, TextError};
 use ff_formats::guarded_call;
 
 const SOURCE: &str = "source.spm";
+const TARGET: &str = "target.spm";
 const VOCAB: &str = "vocab.json";
 /// The files kept.
-const FILES: [&str; 5] = [SOURCE, "target.spm", VOCAB, CONFIG, "special_tokens_map.json"];
+const FILES: [&str; 5] = [SOURCE, TARGET, VOCAB, CONFIG, "special_tokens_map.json"];
 
 /// Text to ids and back as `MarianTokenizer` of `transformers` has it: `source.spm` cuts the text
 /// into pieces, `vocab.json` has the ids of the pieces of both languages.
@@ -31,6 +32,8 @@ const FILES: [&str; 5] = [SOURCE, "target.spm", VOCAB, CONFIG, "special_tokens_m
 #[derive(Clone)]
 pub struct MarianTokenizer {
     source: Arc<Inner>,
+    /// What cuts texts of the second language, once one was learned.
+    target: Arc<OnceLock<Inner>>,
     ids: Arc<HashMap<String, u32>>,
     tokens: Arc<BTreeMap<u32, String>>,
     /// Tokens that are no text: the end, the padding, the unknown.
@@ -103,6 +106,7 @@ impl MarianTokenizer {
         let tokens = ids.iter().map(|(token, id)| (*id, token.clone())).collect();
         Ok(Self {
             source: Arc::new(source),
+            target: Arc::default(),
             ids: Arc::new(ids),
             tokens: Arc::new(tokens),
             special,
@@ -118,12 +122,43 @@ impl MarianTokenizer {
         self.tokens.last_key_value().map_or(0, |(id, _)| *id as usize + 1)
     }
 
+    /// The id of a piece that has none.
+    pub fn unknown(&self) -> u32 {
+        self.unknown
+    }
+
     /// The ids of a text of the first language, with the one that ends it. A text may begin with
     /// the code of the language that it is to be translated to, such as `>>fra<<`.
     ///
     /// # Errors
     /// The text cannot be cut into pieces.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.cut(&self.source, text)
+    }
+
+    /// The ids of a text of the second language, with the one that ends it: what a model learns to
+    /// write.
+    ///
+    /// # Errors
+    /// The folder had no `target.spm`, or the text cannot be cut into pieces.
+    pub fn encode_target(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(target) = self.target.get() {
+            return self.cut(target, text);
+        }
+        let wrong = |message: String| {
+            let hint = "Copy the folder again whole from its source.";
+            TextError::tokenizer(self.place.as_str(), format!("{TARGET}: {message}"), hint)
+        };
+        let file = self.files.iter().find(|(name, _)| *name == TARGET);
+        let Some((_, bytes)) = file else {
+            return Err(wrong("is missing; it cuts texts of the second language".into()));
+        };
+        let target = guarded_call(|| pieces::unigram(bytes)).and_then(|inner| inner);
+        let target = target.map_err(wrong)?;
+        self.cut(self.target.get_or_init(|| target), text)
+    }
+
+    fn cut(&self, pieces: &Inner, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         let mut rest = text;
         if text.starts_with(">>")
@@ -137,10 +172,10 @@ impl MarianTokenizer {
         while !rest.is_empty() {
             let first = self.special.iter().filter_map(|token| Some((rest.find(token)?, token)));
             let Some((at, token)) = first.min() else {
-                self.plain(rest, &mut ids)?;
+                self.plain(pieces, rest, &mut ids)?;
                 break;
             };
-            self.plain(&rest[..at], &mut ids)?;
+            self.plain(pieces, &rest[..at], &mut ids)?;
             ids.push(self.id(token));
             rest = &rest[at + token.len()..];
         }
@@ -148,8 +183,8 @@ impl MarianTokenizer {
         Ok(ids)
     }
 
-    fn plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let pieces = guarded_call(|| self.source.encode(text, false));
+    fn plain(&self, cut: &Inner, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        let pieces = guarded_call(|| cut.encode(text, false));
         let pieces = pieces.and_then(|pieces| pieces.map_err(|e| e.to_string()));
         let pieces = pieces.map_err(|message| {
             let message = format!("the text cannot be encoded: {message}");

@@ -13,9 +13,19 @@ pub(crate) struct Finetune {
     #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::AnyPath, required_unless_present = "resume")]
     pub(crate) model: Option<PathBuf>,
     /// Conversations: JSON or JSON lines with messages, conversations (ShareGPT), instruction and
-    /// output (Alpaca), prompt and completion, or pairs of chosen and rejected answers
+    /// output (Alpaca), prompt and completion, or pairs of chosen and rejected answers; for an
+    /// encoder with a decoder (Marian, T5) a table with a column of sources and one of targets
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
+    /// Marian, T5: the column of the texts to read; found by default
+    #[arg(long, value_name = "COLUMN", requires = "target")]
+    source: Option<String>,
+    /// Marian, T5: the column of the texts to write
+    #[arg(long, value_name = "COLUMN", requires = "source")]
+    target: Option<String>,
+    /// T5: what stands before every source, such as 'translate English to German: '
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
     /// The rank of the adapter (LoRA); 8 by default
     #[arg(long, value_name = "N", conflicts_with_all = ["full", "train"])]
     lora_rank: Option<usize>,
@@ -47,7 +57,7 @@ pub(crate) struct Finetune {
     pub(crate) out: Option<PathBuf>,
     /// Resume a stopped or killed run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "preference", "set", "memory", "name", "seed", "out", "dry_run"])]
+          conflicts_with_all = ["model", "data", "source", "target", "prefix", "lora_rank", "full", "train", "preference", "set", "memory", "name", "seed", "out", "dry_run"])]
     pub(crate) resume: Option<PathBuf>,
     /// Write report.html every few seconds while training; a browser reloads it
     #[arg(long)]
@@ -63,6 +73,18 @@ pub(crate) struct Finetune {
 }
 
 impl Finetune {
+    /// The options that only encoders with decoders have, by name.
+    pub(crate) fn pair_option(&self) -> Option<&'static str> {
+        let source = self.source.as_ref().map(|_| "--source and --target");
+        source.or(self.prefix.as_ref().map(|_| "--prefix"))
+    }
+
+    /// The options that only language models of one stack have, by name.
+    pub(crate) fn conversation_option(&self) -> Option<&'static str> {
+        let preference = self.preference.as_ref().map(|_| "--preference");
+        preference.or(self.memory.map(|_| "--memory"))
+    }
+
     /// The options as overrides of a recipe, those of `--set` last.
     pub(crate) fn sets(&self) -> Vec<String> {
         let text = |key: &str, value: String| format!("{key}={}", quoted(&value));
@@ -74,6 +96,9 @@ impl Finetune {
         };
         let sets = [
             self.data.as_ref().map(|data| text("data.path", path(data))),
+            self.source.as_ref().map(|name| text("data.source", name.clone())),
+            self.target.as_ref().map(|name| text("data.target", name.clone())),
+            self.prefix.as_ref().map(|prefix| text("data.prefix", prefix.clone())),
             self.lora_rank.map(|rank| format!("adapter.rank={rank}")),
             self.lora_rank.map(|rank| format!("adapter.alpha={}", 2 * rank)),
             (!weights.is_empty()).then(|| format!("train.weights=[{}]", weights.join(", "))),

@@ -15,7 +15,9 @@ mod translate;
 mod turn;
 mod weights;
 
-pub(crate) use adapter::{Places, adapter_folder, begin_adapter, is_adapter, write_adapter};
+pub(crate) use adapter::{
+    Places, adapter_folder, begin_adapter, is_adapter, merge_trained, write_adapter,
+};
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
 pub(crate) use encoder::{TASK_HEAD, encoder_batch, read_encoder};
@@ -24,6 +26,7 @@ pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub(crate) use folder::{base_tensors, read_generation, read_tokenizer};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;
+pub(crate) use translate::{Text as PairText, TranslatorFolder, Writer as TargetWriter};
 pub use translate::{TranslateOptions, Translator};
 pub use weights::read_weights;
 pub(crate) use weights::{hash_weights, sizes_in_file, write_weights};

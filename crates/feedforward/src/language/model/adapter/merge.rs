@@ -3,10 +3,12 @@
 use super::Places;
 use super::experts::merge_stack;
 use super::parts::parameter;
+use super::whole::fix_magnitudes;
 use crate::error::{Error, Result};
 use ff_graph::{ParamId, Params};
 use ff_nn::models::DecoderConfig;
 use ff_nn::{LoraConfig, Replaced};
+use ff_tensor::Device;
 
 /// Gives the base model the weights of the adapter: W + s B A, or g ⊙ (W + s B A), computed in f64
 /// and rounded once; what the adapter has for itself in place of the base model's.
@@ -19,6 +21,38 @@ pub(in crate::language::model) fn merge(
     name: &str,
     places: Places<'_>,
     base: &DecoderConfig,
+) -> Result<()> {
+    merge_layers(params, config, name, places)?;
+    for (stack, _) in places.stacks.iter().filter(|(_, adapted)| *adapted) {
+        merge_stack(params, (stack, name), config.scale(stack), base)?;
+    }
+    Ok(())
+}
+
+/// The same for an adapter that was trained just now, on a model without stacks of experts'
+/// matrices.
+///
+/// # Errors
+/// As [`merge`].
+pub(crate) fn merge_trained(
+    params: &mut Params,
+    config: &LoraConfig,
+    places: Places<'_>,
+    device: &Device,
+) -> Result<()> {
+    if config.dora {
+        for layer in places.adapted() {
+            fix_magnitudes(params, (layer, ""), config.scale(layer), device)?;
+        }
+    }
+    merge_layers(params, config, "", places)
+}
+
+fn merge_layers(
+    params: &mut Params,
+    config: &LoraConfig,
+    name: &str,
+    places: Places<'_>,
 ) -> Result<()> {
     for layer in places.adapted() {
         if config.lora_bias && params.id(&format!("{layer}.bias")).is_none() {
@@ -34,9 +68,6 @@ pub(in crate::language::model) fn merge(
     }
     for layer in places.adapted() {
         merge_layer(params, config, layer, name)?;
-    }
-    for (stack, _) in places.stacks.iter().filter(|(_, adapted)| *adapted) {
-        merge_stack(params, (stack, name), config.scale(stack), base)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod write;
 pub(crate) use fingerprint::fingerprint;
 pub(super) use gguf::write_gguf_adapter;
 pub(super) use merge::merge;
+pub(crate) use merge::merge_trained;
 pub(crate) use whole::begin_adapter;
 pub(crate) use write::write_adapter;
 

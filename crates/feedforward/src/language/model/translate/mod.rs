@@ -1,13 +1,12 @@
 //! Models that read a source whole and write a target: an encoder with a decoder.
 
+mod folder;
 mod search;
 mod text;
 
 use super::adapter::adapter_folder;
 use super::config::differ;
-use super::folder::{
-    SaveOptions, model_folder, read_back, read_generation, read_params, write_folder,
-};
+use super::folder::{SaveOptions, model_folder, read_back, read_params, write_folder};
 use super::generate::{Generated, StopReason};
 use super::weights::Weights;
 use crate::error::{Error, Result};
@@ -18,10 +17,12 @@ use ff_nn::models::{
 };
 use ff_nn::{Builder, Precision};
 use ff_tensor::Device;
+pub(crate) use folder::TranslatorFolder;
+pub(crate) use search::Writer;
 use search::input;
 use serde_json::{Map, Value as Json};
 use std::path::Path;
-use text::Text;
+pub(crate) use text::Text;
 
 /// How a text is translated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,22 +109,26 @@ impl Translator {
         options: &LanguageOptions,
         in_file: bool,
     ) -> Result<Self> {
-        let folder = model_folder(path)?;
-        let config_path = folder.join("config.json");
-        let config = EncoderDecoderConfig::parse(&read_text(&config_path)?)
-            .map_err(|error| Error::run(&config_path, error.to_string()))?;
-        let config = with_its_output(config, &folder)?;
+        let TranslatorFolder { folder, config, text, generation } = TranslatorFolder::open(path)?;
         let mut builder = Builder::new();
         let model = EncoderDecoder::new(&mut builder, &config, options);
         let ignored = |name: &str| config.family.is_ignored(name);
         let matrix = |name: &str| !config.is_read_by_value(name);
         let in_file = in_file.then_some(&matrix as &dyn Fn(&str) -> bool);
         let params = read_params(&folder, device, builder, &plain_file_tensors, &ignored, in_file)?;
-        let text = Text::read(&folder, config.vocab_size)?;
-        let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
         Ok(Self { config, model, graph, text, generation, options: *options })
+    }
+
+    /// A model of a folder with weights that were trained.
+    pub(crate) fn new(
+        folder: TranslatorFolder,
+        (model, graph): (EncoderDecoder, Graph),
+        options: &LanguageOptions,
+    ) -> Self {
+        let TranslatorFolder { config, text, generation, .. } = folder;
+        Self { config, model, graph, text, generation, options: *options }
     }
 
     /// The specification of the model.
@@ -138,19 +143,7 @@ impl Translator {
 
     /// The options with what `generation_config.json` says.
     pub fn usual(&self) -> TranslateOptions {
-        let beams = self.config.family.beams;
-        let usual = TranslateOptions { beams, ..TranslateOptions::default() };
-        let number = |key| self.generation.get(key).and_then(Json::as_u64).map(|n| n as usize);
-        TranslateOptions {
-            max_tokens: number("max_length")
-                .map_or(usual.max_tokens, |n| n.saturating_sub(1).max(1)),
-            beams: number("num_beams").map_or(usual.beams, |n| n.max(1)),
-            length_penalty: self
-                .generation
-                .get("length_penalty")
-                .and_then(Json::as_f64)
-                .unwrap_or(usual.length_penalty),
-        }
+        usual(&self.config, &self.generation)
     }
 
     /// Writes the target of a text: its translation, or what else the model has learned.
@@ -200,29 +193,8 @@ impl Translator {
         source: &[u32],
         options: &TranslateOptions,
     ) -> Result<Vec<u32>> {
-        if options.beams == 0 || options.max_tokens == 0 {
-            return Err(Error::usage("beams and max-tokens must be at least 1"));
-        }
-        let positions = self.config.max_positions.unwrap_or(usize::MAX);
-        if source.is_empty() {
-            return Err(Error::usage("the text has no token"));
-        }
-        if source.len() > positions {
-            return Err(Error::usage(format!(
-                "the text has {} tokens, the model reads 1 to {positions}; translate it in parts",
-                source.len(),
-            )));
-        }
-        self.graph.reset();
-        let tokens = input(&self.graph, &[source])?;
-        let memory = self.model.encode(&mut self.graph, &tokens, None)?;
-        let max_tokens = options.max_tokens.min(positions);
-        let options = TranslateOptions { max_tokens, ..*options };
-        if options.beams == 1 {
-            self.greedy(&memory, &options)
-        } else {
-            self.search(&memory, &options)
-        }
+        let Self { config, model, graph, .. } = self;
+        Writer { config, model, graph }.write(source, options)
     }
 
     /// Writes the model's folder and reads it back; the logits must be the same.
@@ -253,6 +225,20 @@ impl Translator {
         read_back(folder, &mut self.graph, again.graph.params(), &found, |graph| {
             outputs(model, graph)
         })
+    }
+}
+
+/// How texts are written, by what `generation_config.json` says.
+fn usual(config: &EncoderDecoderConfig, generation: &Map<String, Json>) -> TranslateOptions {
+    let usual = TranslateOptions { beams: config.family.beams, ..TranslateOptions::default() };
+    let number = |key| generation.get(key).and_then(Json::as_u64).map(|n| n as usize);
+    TranslateOptions {
+        max_tokens: number("max_length").map_or(usual.max_tokens, |n| n.saturating_sub(1).max(1)),
+        beams: number("num_beams").map_or(usual.beams, |n| n.max(1)),
+        length_penalty: generation
+            .get("length_penalty")
+            .and_then(Json::as_f64)
+            .unwrap_or(usual.length_penalty),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 /// What makes tokens of a text: a tokenizer for source and target, or the files that Marian's
 /// models come with.
 #[derive(Debug, Clone)]
-pub(super) enum Text {
+pub(crate) enum Text {
     Json(Tokenizer),
     Marian(MarianTokenizer),
 }
@@ -32,14 +32,41 @@ impl Text {
         }
     }
 
-    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of a source, with the one that ends it.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         Ok(match self {
             Self::Json(tokenizer) => tokenizer.encode_with_special(text)?,
             Self::Marian(tokenizer) => tokenizer.encode(text)?,
         })
     }
 
-    pub(super) fn decode(&self, ids: &[u32]) -> Result<String> {
+    /// The ids of a target, with the one that ends it.
+    pub(crate) fn encode_target(&self, text: &str) -> Result<Vec<u32>> {
+        match self {
+            Self::Json(_) => self.encode(text),
+            Self::Marian(tokenizer) => Ok(tokenizer.encode_target(text)?),
+        }
+    }
+
+    /// What it is, in words.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Json(tokenizer) => {
+                format!("{}, {} tokens", tokenizer.kind(), tokenizer.vocab_size())
+            }
+            Self::Marian(tokenizer) => format!("Marian, {} tokens", tokenizer.vocab_size()),
+        }
+    }
+
+    /// The token of what has none.
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        match self {
+            Self::Json(tokenizer) => tokenizer.id("<unk>"),
+            Self::Marian(tokenizer) => Some(tokenizer.unknown()),
+        }
+    }
+
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
         Ok(match self {
             Self::Json(tokenizer) => {
                 // A table of embeddings may have more rows than there are tokens.

@@ -1,0 +1,146 @@
+//! Encoders with decoders fine-tuned on pairs of texts: trained, killed, resumed, judged, used.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::Folder;
+use crate::killed::{kill_when, lines, result, start};
+use crate::sequences::run;
+
+/// Settings with which a tiny random model learns.
+const SETS: &str = "--set optimizer.lr=0.02 --set train.batch_size=16";
+
+/// A model of T5 and one of Marian, and a file of pairs: the words of each source, swapped.
+pub(crate) fn prepared(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/language");
+    for (model, to) in [("t5_text", "t5"), ("marian_text", "marian")] {
+        std::fs::create_dir_all(folder.path().join(to)).unwrap();
+        for entry in std::fs::read_dir(from.join(model)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.path().join(to).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let mut pairs = String::from("id,en,de\n");
+    let words = ["the cat", "a dog", "the bird", "a house", "all day", "one hill"];
+    for i in 0..96 {
+        let (a, b) = (words[i % 6], words[i / 6 % 6]);
+        writeln!(pairs, "{i},{a} sees {b},{b} sees {a}").unwrap();
+    }
+    folder.write("pairs.csv", &pairs);
+    folder
+}
+
+fn value(scores: &serde_json::Value, name: &str, key: &str) -> f64 {
+    let all = scores["scores"].as_array().unwrap();
+    let found = all.iter().find(|score| score["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} in {scores}"))[key].as_f64().unwrap()
+}
+
+#[test]
+fn pairs_are_learned_judged_and_written() {
+    let folder = prepared("pairs");
+    let tune = format!(
+        "finetune t5 --data pairs.csv --source en --target de --full --out run {SETS} \
+         --set train.epochs=10 --set data.split.test=0.2 --json"
+    );
+    let summary = run(&folder, &tune).ok().json();
+    let test = &summary["test"];
+    assert_eq!((&test["pairs"], &summary["steps"]), (&19.into(), &50.into()), "{summary}");
+    for (name, higher) in [("chrf", true), ("loss", false), ("perplexity", false)] {
+        let (value, before) = (value(test, name, "value"), value(test, name, "before"));
+        let better = if higher { value > before + 10.0 } else { value < 0.8 * before };
+        assert!(better, "{name}: {value}, {before} before");
+    }
+    let shown = run(&folder, "evaluate run").ok();
+    assert!(shown.stdout.contains("BLEU ↑") && shown.stdout.contains(" to "), "{}", shown.stdout);
+    let again = run(&folder, "evaluate run --json").ok().json();
+    for name in ["chrf", "bleu", "exact", "loss"] {
+        let (a, b) = (value(&again, name, "value"), value(test, name, "value"));
+        assert!((a - b).abs() < 1e-9, "{name}: {a} and {b}");
+    }
+    // The untrained model, on the same pairs, with fewer written.
+    let line = "evaluate t5 --data pairs.csv --set evaluate.rows=3 --set data.source=en --set data.target=de --json";
+    let before = run(&folder, line).ok().json();
+    assert_eq!((&before["pairs"], &before["written"]), (&96.into(), &3.into()));
+    assert!(value(&before, "loss", "value") > 3.0, "{before}");
+    let page = folder.read("run/report.html");
+    for part in ["Worst mistakes", "en → de", "before training", "chrF"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let written = run(&folder, "generate run --prompt a --quiet").ok().stdout;
+    assert!(!written.trim().is_empty());
+    run(&folder, "finetune --resume run").fails(1, &["is finished"]);
+}
+
+#[test]
+fn an_adapter_is_merged_and_a_recipe_says_the_same() {
+    let folder = prepared("pairs-adapter");
+    let options = format!(
+        "{SETS} --set train.epochs=4 --lora-rank 4 --prefix t: --set loss.label_smoothing=0.1"
+    );
+    let tune = format!("finetune marian --data pairs.csv --source en --target de {options}");
+    let summary = run(&folder, &format!("{tune} --out run --json")).ok().json();
+    let valid = &summary["valid"];
+    assert!(value(valid, "loss", "value") < 0.9 * value(valid, "loss", "before"), "{summary}");
+    for file in ["source.spm", "target.spm", "vocab.json", "config.json", "model.safetensors"] {
+        assert!(folder.path().join("run/model").join(file).exists(), "{file}");
+    }
+    let recipe = folder.read("run/recipe.toml");
+    for line in ["source = \"en\"", "prefix = \"t:\"", "label_smoothing = 0.1", "rank = 4"] {
+        assert!(recipe.contains(line), "{line}: {recipe}");
+    }
+    // A folder with data and model as a recipe names them.
+    run(&folder, "finetune run/recipe.toml --out again --quiet").ok();
+    let bytes = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
+    assert!(bytes("run").unwrap() == bytes("again").unwrap());
+    let plan = run(&folder, "plan run/recipe.toml --json").ok().json();
+    assert_eq!(plan["total_steps"], 24, "{plan}");
+    let dry = run(&folder, &format!("{tune} --dry-run")).ok();
+    assert!(dry.stdout.contains("pairs a second") || dry.stderr.contains("pairs a second"));
+}
+
+#[test]
+fn a_killed_run_on_pairs_ends_with_the_same_bits() {
+    let folder = prepared("pairs-killed");
+    let options = format!("--data pairs.csv --source en --target de {SETS} --set train.epochs=40");
+    for kind in ["--full", "--lora-rank=2"] {
+        run(&folder, &format!("finetune t5 {options} {kind} --quiet --out whole{kind}")).ok();
+        let out = format!("run{kind}");
+        let path = folder.path().join(&out);
+        let first =
+            format!("finetune t5 {options} {kind} --out {out} --set train.checkpoint_seconds=0.02");
+        let mut child = start(&folder, &first.split_whitespace().collect::<Vec<_>>());
+        for evaluations in [5, 15] {
+            let killed = kill_when(&mut child, || lines(&path) >= evaluations);
+            assert!(killed, "{kind}: the run was over at evaluation {}", lines(&path));
+            child = start(&folder, &["finetune", "--resume", &out]);
+        }
+        assert!(child.wait().unwrap().success());
+        let whole = folder.path().join(format!("whole{kind}"));
+        assert!(result(&path) == result(&whole), "{kind}");
+    }
+}
+
+#[test]
+fn texts_within_objects_are_pairs() {
+    let folder = prepared("pairs-objects");
+    let line = |i: usize| {
+        let text = serde_json::json!({ "de": format!("{i} the cat"), "en": format!("a dog {i}") });
+        format!("{}\n", serde_json::json!({ "translation": text }))
+    };
+    folder.write("pairs.jsonl", &(0..20).map(line).collect::<String>());
+    let found = "finetune t5 --data pairs.jsonl --full --out found --set train.epochs=1";
+    let shown = run(&folder, found).ok();
+    assert!(
+        shown.stderr.contains("translation.de → translation.en"),
+        "{} {}",
+        shown.stdout,
+        shown.stderr
+    );
+    let named = "finetune t5 --data pairs.jsonl --source translation.en --target translation.de \
+                 --full --out named --set train.epochs=1 --json";
+    run(&folder, named).ok();
+    let columns = run(&folder, "evaluate named --json").ok().json()["columns"].clone();
+    assert_eq!(columns, serde_json::json!(["translation.en", "translation.de"]));
+}

@@ -1,0 +1,21 @@
+//! Encoders with decoders (Marian, T5) fine-tuned on pairs: a text, and the one to write for it.
+
+mod corpus;
+mod evaluate;
+mod network;
+mod objective;
+mod recipe;
+mod report;
+mod scores;
+mod summary;
+mod task;
+
+pub use evaluate::{TranslationEvaluation, evaluate, is_translation_run};
+pub use recipe::{
+    TranslationConfig, TranslationData, TranslationEvaluate, TranslationLoss, TranslationRecipe,
+};
+pub use scores::{TranslationScore, TranslationScores};
+pub use summary::TranslationSummary;
+pub use task::train;
+
+pub(crate) use task::Translating;
