@@ -306,8 +306,8 @@ fn a_t5_writes_what_transformers_writes() {
     folder
         .run(&["chat", &model])
         .fails(1, &["an encoder with a decoder (t5)", "feedforward generate"]);
-    folder.write("text.txt", "the cat");
-    folder.run(&["evaluate", &model, "--data", "text.txt"]).fails(2, &["cannot be evaluated"]);
+    folder.write("text.csv", "text\nthe cat\n");
+    folder.run(&["evaluate", &model, "--data", "text.csv"]).fails(2, &["hold the pairs?"]);
 }
 
 /// What a folder's model writes for the texts of its fixture, and why each text stops.
@@ -352,10 +352,10 @@ fn a_translation_model_writes_what_transformers_writes() {
     folder
         .run(&["generate", &stored("marian"), "--prompt", "the cat"])
         .fails(2, &["has no tokenizer", "source.spm"]);
-    folder.write("text.txt", "the cat");
+    folder.write("text.csv", "text\nthe cat\n");
     folder
-        .run(&["evaluate", &model, "--data", "text.txt"])
-        .fails(2, &["encoders with decoders (Marian, T5) cannot be evaluated"]);
+        .run(&["evaluate", &model, "--data", "text.csv"])
+        .fails(2, &["which columns of `text.csv` hold the pairs?"]);
 }
 
 #[test]

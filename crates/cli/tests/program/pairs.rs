@@ -132,12 +132,7 @@ fn texts_within_objects_are_pairs() {
     folder.write("pairs.jsonl", &(0..20).map(line).collect::<String>());
     let found = "finetune t5 --data pairs.jsonl --full --out found --set train.epochs=1";
     let shown = run(&folder, found).ok();
-    assert!(
-        shown.stderr.contains("translation.de → translation.en"),
-        "{} {}",
-        shown.stdout,
-        shown.stderr
-    );
+    assert!(shown.stdout.contains("translation.de → translation.en"), "{}", shown.stdout);
     let named = "finetune t5 --data pairs.jsonl --source translation.en --target translation.de \
                  --full --out named --set train.epochs=1 --json";
     run(&folder, named).ok();

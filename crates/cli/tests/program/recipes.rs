@@ -127,11 +127,12 @@ fn the_schema_is_json_and_knows_all_kinds_of_recipes() {
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert_eq!(schema["title"], "A recipe of feedforward");
     let kinds = [
-        ("/then", "FinetuneRecipe", "adapter"),
-        ("/else/then", "PretrainRecipe", "tokenizer"),
-        ("/else/else/then", "EncoderRecipe", "objective"),
-        ("/else/else/else/then", "SequenceRecipe", "optimizer"),
-        ("/else/else/else/else", "Recipe", "loss"),
+        ("/then", "TranslationRecipe", "loss"),
+        ("/else/then", "FinetuneRecipe", "adapter"),
+        ("/else/else/then", "PretrainRecipe", "tokenizer"),
+        ("/else/else/else/then", "EncoderRecipe", "objective"),
+        ("/else/else/else/else/then", "SequenceRecipe", "optimizer"),
+        ("/else/else/else/else/else", "Recipe", "loss"),
     ];
     for (kind, name, key) in kinds {
         let found = schema.pointer(kind).unwrap();
@@ -139,7 +140,7 @@ fn the_schema_is_json_and_knows_all_kinds_of_recipes() {
         let properties = &schema["$defs"][name]["properties"];
         assert!(properties["train"].is_object() && properties[key].is_object(), "{properties}");
     }
-    assert!(schema["else"]["if"].to_string().contains("tokenizer"));
+    assert!(schema.pointer("/else/else/if").unwrap().to_string().contains("tokenizer"));
 }
 
 #[test]

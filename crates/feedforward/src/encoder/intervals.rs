@@ -8,13 +8,16 @@ use crate::error::Result;
 use ff_metrics::{Bootstrap, Interval, Span, spans};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Scores of sums.
+type Scoring = Box<dyn Fn(&[f64]) -> Vec<f64> + Sync>;
+
 /// Scores that are functions of sums over rows.
 pub(super) struct Sums {
     names: Vec<String>,
     /// The addends of each row.
     width: usize,
     parts: Vec<f64>,
-    score: Box<dyn Fn(&[f64]) -> Vec<f64> + Sync>,
+    score: Scoring,
 }
 
 impl Sums {
@@ -195,9 +198,11 @@ impl Judge<'_> {
         let mut parts = vec![0.0; rows.len() * width];
         for (parts, (truth, own, right, tags)) in parts.chunks_exact_mut(width).zip(rows) {
             let at = |span: &Span| kinds.binary_search(&span.kind).unwrap_or(0);
-            truth.iter().for_each(|span| parts[3 * at(span)] += 1.0);
-            own.iter().for_each(|span| parts[3 * at(span) + 1] += 1.0);
-            truth.intersection(&own).for_each(|span| parts[3 * at(span) + 2] += 1.0);
+            for span in truth.union(&own) {
+                let (is, said) = (truth.contains(span), own.contains(span));
+                let counts = [is, said, is && said].map(|counts| f64::from(u8::from(counts)));
+                parts[3 * at(span)..].iter_mut().zip(counts).for_each(|(part, n)| *part += n);
+            }
             parts[3 * types] = right as f64;
             parts[3 * types + 1] = tags as f64;
         }

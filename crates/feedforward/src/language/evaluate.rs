@@ -120,7 +120,8 @@ pub fn evaluate_language(
         ..LanguageOptions::default()
     };
     if Translator::is_at(path)? {
-        let message = "encoders with decoders (Marian, T5) cannot be evaluated yet; see what one writes with `feedforward generate`";
+        let message = "encoders with decoders (Marian, T5) are evaluated on pairs of texts, by \
+                       translation::evaluate";
         return Err(Error::usage(message));
     }
     let adapters: Vec<&Path> = adapter.into_iter().collect();

@@ -53,20 +53,17 @@ pub fn evaluate(
     device: DeviceOptions,
 ) -> Result<TranslationEvaluation> {
     let run = is_translation_run(path).then(|| RunFolder::open(path)).transpose()?;
-    let recipe = match &run {
-        Some(folder) => TranslationRecipe::load(&folder.recipe(), sets)?,
-        None => {
-            let Some(data) = data else {
-                let message =
-                    "there is nothing to evaluate it on; name a file of pairs with --data";
-                return Err(Error::usage(message));
-            };
-            let quoted = |path: &Path| toml::Value::String(path.display().to_string());
-            let own =
-                [format!("base.model={}", quoted(path)), format!("data.path={}", quoted(data))];
-            let all: Vec<String> = own.iter().chain(sets).cloned().collect();
-            TranslationRecipe::parse("", "the command line", &all)?
-        }
+    let recipe = if let Some(folder) = &run {
+        TranslationRecipe::load(&folder.recipe(), sets)?
+    } else {
+        let Some(data) = data else {
+            let message = "there is nothing to evaluate it on; name a file of pairs with --data";
+            return Err(Error::usage(message));
+        };
+        let quoted = |path: &Path| toml::Value::String(path.display().to_string());
+        let own = [format!("base.model={}", quoted(path)), format!("data.path={}", quoted(data))];
+        let all: Vec<String> = own.iter().chain(sets).cloned().collect();
+        TranslationRecipe::parse("", "the command line", &all)?
     };
     let device = open_device(&recipe, device)?;
     let model = match &run {

@@ -43,7 +43,6 @@ pub struct TranslationRecipe {
     /// The pairs to learn from.
     pub data: TranslationData,
     /// The loss.
-    #[serde(skip_serializing_if = "TranslationLoss::is_default")]
     pub loss: TranslationLoss,
     /// The low-rank adapter (LoRA) that is trained and then merged into the model, unless
     /// train.weights names weights of the model itself.
@@ -130,12 +129,6 @@ pub struct TranslationLoss {
     /// The share of each token's probability that is spread over all tokens; Marian's models were
     /// made with 0.1.
     pub label_smoothing: f64,
-}
-
-impl TranslationLoss {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The table `[evaluate]`: what is written of the held-out pairs.

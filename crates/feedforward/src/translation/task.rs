@@ -315,7 +315,7 @@ impl Task for Translating {
         let progress = ended.progress;
         let tokens = progress.step as f64 * self.tokens_per_step();
         let of = |part: usize| outcome.and_then(|outcome| outcome.parts[part].clone());
-        let held_out = self.parts.iter().rev().flat_map(|part| part.texts.first());
+        let held_out = self.parts.iter().rev().filter_map(|part| part.texts.first());
         let prompt =
             held_out.map(|[source, _]| format!("{}{source}", self.recipe.data.prefix)).next();
         TranslationSummary {

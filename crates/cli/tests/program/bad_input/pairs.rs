@@ -57,7 +57,7 @@ pub(super) fn pairs(folder: &Folder) -> Vec<Case> {
         case(
             "A recipe of pairs without their columns",
             tune("pairs.toml"),
-            2,
+            1,
             &["t5: is an encoder with a decoder", "data.source and data.target"],
         ),
         case(

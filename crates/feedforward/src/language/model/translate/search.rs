@@ -284,6 +284,8 @@ pub(super) fn input(graph: &Graph, rows: &[&[u32]]) -> Result<Value> {
 mod tests {
     use super::super::{TranslateOptions, Translator};
     use super::Writer;
+    use ff_nn::models::LanguageOptions;
+    use ff_tensor::Device;
     use std::path::Path;
 
     #[test]
@@ -291,8 +293,8 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/language");
         for name in ["marian_text", "t5_text"] {
             let folder = fixtures.join(name);
-            let mut opened =
-                Translator::open(&folder, &Default::default(), &Default::default()).unwrap();
+            let (device, options) = (Device::default(), LanguageOptions::default());
+            let mut opened = Translator::open(&folder, &device, &options).unwrap();
             let Translator { config, model, graph, .. } = &mut opened;
             let mut writer = Writer { config, model, graph };
             let source = |i: u32| (0..3 + i % 5).map(|j| 3 + (i * 7 + j * 5) % 40).collect();
