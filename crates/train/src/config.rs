@@ -62,6 +62,10 @@ pub struct TrainConfig {
     /// with `bags`, which each stop on a fold of their own; the scores are those of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refit: bool,
+    /// Tables: with `refit` and one network, more training rows than this train the judged one on,
+    /// for a quarter of its epochs, instead of a new one; a new one by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refit_judged_above: Option<usize>,
     /// Tables: train this many networks, each on all rows outside the test part but one fold, on
     /// which it is stopped, and average their predictions; one network by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,7 @@ impl Default for TrainConfig {
             monitor: Monitor::Loss,
             restore_best: true,
             refit: false,
+            refit_judged_above: None,
             bags: None,
             bags_below: None,
             temperature: false,

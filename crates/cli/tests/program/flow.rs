@@ -128,6 +128,50 @@ fn the_kept_model_sees_all_rows_and_the_judged_one_has_the_scores() {
 }
 
 #[test]
+fn above_a_number_of_rows_the_kept_model_is_the_judged_one_trained_on() {
+    let folder = Folder::new("refit-on");
+    folder.write("data.csv", &two_classes(200));
+    let base = ["train", "data.csv", "--target", "answer", "--set", "train.bags=", "--seed", "3"];
+    let read = |file: String| std::fs::read(folder.path().join(file)).unwrap();
+    // 140 of the rows are to train on.
+    for (above, out, on) in [("139", "on", true), ("140", "anew", false)] {
+        let above = format!("train.refit_judged_above={above}");
+        let more = ["--set", &above, "--set", "train.epochs=5", "--out", out, "--verbose"];
+        let run = folder.run(&[&base[..], &more].concat()).ok();
+        let said = if on {
+            "model/ is judged/ trained on, with all 200 rows"
+        } else {
+            "trained anew on all 200"
+        };
+        assert!(run.stdout.contains(said), "{}", run.stdout);
+        let last = if on { "epoch 2/2 " } else { "epoch 5/5 " };
+        assert!(run.stderr.contains(last) || run.stdout.contains(last), "{}", run.stderr);
+        // The transforms are those of the judged model, the weights are not.
+        let same = |file: &str| {
+            read(format!("{out}/model/{file}")) == read(format!("{out}/judged/{file}"))
+        };
+        assert_eq!(same("transforms.json"), on);
+        assert!(!same("model.safetensors"));
+    }
+    let plan = |above: &str| {
+        let above = format!("train.refit_judged_above={above}");
+        let plan = [
+            "plan",
+            "data.csv",
+            "--target",
+            "answer",
+            "--set",
+            "train.bags=",
+            "--set",
+            &above,
+            "--json",
+        ];
+        folder.run(&plan).ok().json()["steps_after"].as_u64().unwrap()
+    };
+    assert_eq!(4 * plan("139"), plan("140"));
+}
+
+#[test]
 fn a_time_chooses_quality_and_steps() {
     let folder = Folder::new("budget");
     folder.write("data.csv", &two_classes(200));

@@ -151,8 +151,11 @@ impl Bags<'_> {
             let beside =
                 if at_a_time > 1 { format!(", {at_a_time} at a time") } else { String::new() };
             observer.event(Event::Phase(&format!("training network {} of {k}{beside}", i + 1)));
+            // A fold has shapes of its own.
+            device.pool().trim();
             train(recipe, prepared, (i, &folds[i]), folder, device, observer)?.save(&into(i))
         })?;
+        device.pool().trim();
         if trained.len() < k - given {
             return Err(interrupted(given + trained.len()));
         }

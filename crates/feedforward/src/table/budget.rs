@@ -50,7 +50,8 @@ impl Recipe {
         let mut least = f64::NAN;
         for (quality, less) in LADDER {
             let mut sets = sets.to_vec();
-            sets.splice(0..0, less.map(str::to_owned));
+            // A rate that falls to zero is for a network from its start.
+            sets.splice(0..0, less.into_iter().chain([ANEW]).map(str::to_owned));
             let recipe = Self::for_table(path, quality, &sets)?;
             let device = open_device(&recipe, device)?;
             let task = if let Some(task) = read.take() {
@@ -88,6 +89,8 @@ impl Recipe {
     }
 }
 
+/// The kept model is a new network, whatever the number of rows.
+const ANEW: &str = "train.refit_judged_above=";
 /// The shape of a rate that falls to zero.
 const ONE_CYCLE: &str = "schedule.kind='one_cycle'";
 

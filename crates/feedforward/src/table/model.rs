@@ -2,7 +2,7 @@
 
 use super::objective;
 use crate::error::Result;
-use ff_graph::Graph;
+use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::{ChosenThreshold, Conformal, Temperature};
 use ff_nn::models::{Bags, Mlp, MlpConfig, Predictor};
 use ff_table::{DataError, Encoded, Table, Task, Transforms, Unfamiliar};
@@ -175,6 +175,21 @@ impl TableModel {
     pub(crate) fn weight(&self, name: &str) -> Option<&[f32]> {
         let params = self.graph.params();
         params.values(params.id(name)?).ok()
+    }
+
+    /// Puts the model's weights into the same network's parameters.
+    pub(crate) fn copy_weights(&self, to: &mut Params) -> Result<()> {
+        let own = self.graph.params();
+        for i in 0..own.infos().len() {
+            let id = ParamId::new(i);
+            to.values_mut::<f32>(id)?.copy_from_slice(own.values(id)?);
+        }
+        Ok(())
+    }
+
+    /// Returns the free buffers of the model's device to the system.
+    pub(crate) fn trim(&self) {
+        self.graph.device().pool().trim();
     }
 
     /// The threads of the model's device.

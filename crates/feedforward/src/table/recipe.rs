@@ -135,7 +135,7 @@ impl Recipe {
     }
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
-    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`],
+    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`], [`TrainConfig::refit_judged_above`],
     /// [`ff_nn::ModelConfig::double_above`], [`ff_nn::ModelConfig::halve_members_above`] and
     /// [`TrainConfig::text_patience`] with [`TrainConfig::text_min_gain`].
     pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
@@ -143,6 +143,9 @@ impl Recipe {
         let folds = split != SplitKind::Time && train.texts.is_empty();
         if recipe.train.bags_below.is_some_and(|most| train.rows >= most || !folds) {
             recipe.train.bags = None;
+        }
+        if recipe.train.refit_judged_above.is_some_and(|most| train.rows <= most) {
+            recipe.train.refit_judged_above = None;
         }
         // The widths beside texts were chosen for any number of rows.
         if train.texts.is_empty() {
@@ -217,6 +220,7 @@ impl Quality {
                 "train.text_min_gain=0.01",
                 "train.bags=8",
                 "train.bags_below=5000",
+                "train.refit_judged_above=50000",
             ],
             Self::Best => &[
                 "model.members=16",
@@ -224,6 +228,7 @@ impl Quality {
                 "train.text_min_gain=0.01",
                 "train.bags=8",
                 "train.bags_below=50000",
+                "train.refit_judged_above=50000",
             ],
         });
         sets
@@ -256,6 +261,7 @@ impl Quality {
                 "train.text",
                 "train.steps",
                 "train.bags",
+                "train.refit_judged",
             ]);
         }
         // Members need biases and f32.
@@ -277,6 +283,10 @@ impl Quality {
         if sets(&["train.bags", "train"]) {
             left_out.push("train.bags_below");
         }
+        // A network that is asked for anew on all rows is.
+        if sets(&["train.refit", "train"]) {
+            left_out.push("train.refit_judged_above");
+        }
         // Steps would override epochs; each shape has keys of its own.
         if sets(&["train.epochs", "train"]) {
             left_out.push("train.steps");
@@ -284,6 +294,7 @@ impl Quality {
         if sets(&["schedule.kind", "schedule"]) {
             // A rate that falls gains most at its end.
             left_out.extend(["schedule.", "train.patience_start", "train.text_min_gain"]);
+            left_out.push("train.refit_judged_above");
         }
         let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
         self.sets().into_iter().filter(keep).map(str::to_owned)

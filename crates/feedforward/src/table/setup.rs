@@ -1,7 +1,7 @@
 //! From a recipe and its data to a network, a loss and a graph.
 
 use super::bins;
-use super::model::ModelFile;
+use super::model::{ModelFile, TableModel};
 use super::objective::{self, TabularObjective};
 use super::recipe::Recipe;
 use super::start;
@@ -73,6 +73,23 @@ impl Setup {
             objective::initialize(&mut graph, &model, train, recipe.train.seed)?;
         }
         Ok((Self { file, loss, model }, graph))
+    }
+
+    /// The network of a trained model with its weights, to be trained on.
+    pub(crate) fn like(
+        model: &TableModel,
+        recipe: &Recipe,
+        target: &TargetSchema,
+        train: &Encoded,
+        device: &Device,
+    ) -> Result<(Self, Graph)> {
+        let loss = loss(&recipe.loss, target, train)?;
+        let file = model.file().clone();
+        let mut builder = Builder::new();
+        let network = Mlp::new(&mut builder, &file.network);
+        let mut params = builder.build(device, DType::F32, recipe.train.seed, true)?;
+        model.copy_weights(&mut params)?;
+        Ok((Self { file, loss, model: network }, Graph::new(device, params)))
     }
 
     /// The training objective on these parts.

@@ -33,8 +33,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Memory of code and libraries before data is read, measured on Linux.
-const PROCESS_BYTES: usize = 12 << 20;
+/// Memory of code, libraries and readers without data, measured on Linux.
+const PROCESS_BYTES: usize = 20 << 20;
 
 /// The level whose coverage a terminal shows.
 const SHOWN_LEVEL: f64 = 0.9;
@@ -124,19 +124,31 @@ impl Tables {
         let outputs = prepared.target.classes.len().max(1);
         let evaluated = (prepared.valid.rows + prepared.test.rows)
             * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
-        // As many other networks as there are threads are trained at a time, each with an encoding
-        // of its own rows and a pool; then they stay without what training needs, once for the
-        // graph and once packed.
-        let networks = self.recipe.train.bags.map_or(0, |bags| {
-            let parts = encoded_bytes(&prepared.train) + encoded_bytes(&prepared.valid);
-            let others = bags - usize::from(!self.recipe.train.refit);
-            let beside = bags::at_a_time(self.threads, others);
-            let trained =
-                beside * (parts + sizes.parameter_bytes) + (beside - 1) * sizes.pool_bytes;
-            trained + (bags - 1) * 2 * sizes.parameter_bytes
-        });
-        let held = data_bytes(prepared) + networks;
+        let held = data_bytes(prepared) + self.later_bytes(sizes);
         PROCESS_BYTES + held + sizes.pool_bytes + copies + indices + evaluated
+    }
+
+    /// What training holds beside the first network's, and what the networks behind it hold.
+    fn later_bytes(&self, sizes: &Sizes) -> usize {
+        let (prepared, train) = (&self.prepared, &self.recipe.train);
+        let encoded = |rows: usize| {
+            let own = prepared.train.rows.max(1);
+            (encoded_bytes(&prepared.train) as f64 * rows as f64 / own as f64) as usize
+        };
+        let kept = refit::rows(&self.recipe, prepared).len();
+        // Without what training needs, once for the graph and once packed.
+        let network = 2 * sizes.parameter_bytes;
+        let judged = if train.refit { network } else { 0 };
+        let Some(bags) = train.bags else {
+            return if train.refit { judged + encoded(kept) } else { 0 };
+        };
+        let rows = if train.refit { kept } else { prepared.train.rows + prepared.valid.rows };
+        // As many networks as there are threads are trained at a time, each with an encoding of its
+        // own rows and a pool; then all of them answer for the rows that they did not learn.
+        let beside = bags::at_a_time(self.threads, bags - usize::from(!train.refit));
+        let trained =
+            beside * (encoded(rows) + sizes.parameter_bytes) + (beside - 1) * sizes.pool_bytes;
+        judged + trained.max(bags * network + encoded(rows))
     }
 
     /// Trains the other networks of `train.bags`, and evaluates all of them together.
@@ -169,6 +181,8 @@ impl Tables {
         watcher: &mut dyn Watcher,
     ) -> Result<usize> {
         let (recipe, prepared) = (&self.recipe, &self.prepared);
+        // The shapes of other rows are others.
+        device.pool().trim();
         if recipe.train.bags.is_some() {
             let rows = refit::rows(recipe, prepared);
             let (mut model, found) =
@@ -177,7 +191,7 @@ impl Tables {
             model.save(&folder.model())?;
             return Ok(found.rows.len());
         }
-        let mut all = refit::refit(recipe, prepared, epochs, device, watcher)?;
+        let mut all = refit::refit(recipe, prepared, (judged, epochs), device, watcher)?;
         // What was chosen on rows that the first model did not see.
         let ModelFile { threshold, chosen, temperature, .. } = *judged.file();
         let file = all.model.file_mut();
@@ -200,7 +214,8 @@ impl Tables {
         }
         let rows = self.prepared.train.rows;
         let epochs = config.total_steps(rows).div_ceil(config.steps_per_epoch(rows).max(1));
-        epochs * config.steps_per_epoch(refit::rows(&self.recipe, &self.prepared).len())
+        let (epochs, _) = refit::length(&self.recipe, epochs as usize);
+        epochs as u64 * config.steps_per_epoch(refit::rows(&self.recipe, &self.prepared).len())
     }
 }
 
@@ -401,13 +416,19 @@ impl Task for Tables {
         };
         let classes = summary.has_classes();
         let refit = summary.refit_rows.map(|rows| {
+            let rows = count(rows as u64);
+            if train.bags.is_none() && train.refit_judged_above.is_some() {
+                return format!(
+                    "model/ is judged/ trained on, with all {rows} rows; the scores are those of judged/, which saw no \
+                     row that it was judged on"
+                );
+            }
             let networks = summary.networks.map_or(String::new(), |k| {
                 format!(", as {k} networks that each stop on one of {k} folds and whose predictions are averaged")
             });
             format!(
-                "model/ was then trained anew on all {} rows{networks}; the scores are those of judged/, which saw no \
-                 row that it was judged on",
-                count(rows as u64)
+                "model/ was then trained anew on all {rows} rows{networks}; the scores are those of judged/, which saw no \
+                 row that it was judged on"
             )
         });
         let networks = summary.networks.filter(|_| refit.is_none()).map(|k| {
@@ -443,6 +464,9 @@ impl Task for Tables {
     ) -> Result<ReportData> {
         let (recipe, prepared, file) = (&self.recipe, &self.prepared, &self.file);
         let (loss, other) = (self.loss, "model.hidden=[128,64]");
+        if let Some(trained) = &outcome {
+            trained.model.trim();
+        }
         let snapshot = report::Snapshot { run: snapshot, recipe, prepared, file, loss, other };
         Ok(report::gather(&snapshot, outcome.map(|o| (&mut o.model, &o.reports))))
     }

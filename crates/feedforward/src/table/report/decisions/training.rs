@@ -124,9 +124,14 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         ));
     }
     if train.refit {
+        let on = train.bags.is_none() && train.refit_judged_above.is_some();
         all.push(decision(
             DecisionKind::Chosen,
-            "model/ is trained anew on all rows, for as many epochs; the scores here are those of judged/",
+            if on {
+                "model/ is judged/ trained on, with all rows, for a quarter of its epochs; the scores here are those of judged/"
+            } else {
+                "model/ is trained anew on all rows, for as many epochs; the scores here are those of judged/"
+            },
             "more rows make a better model, and only rows held out can judge one",
             set("train.refit=false"),
         ));
