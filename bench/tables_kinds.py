@@ -64,7 +64,7 @@ def many_categories(rng, rows):
 
 def few_positives(rng, rows):
     t = numbers(rng, rows, 12)
-    return t.assign(y=drawn(rng, 2.5 * bent(t, np.random.default_rng(1), 5) - 7))
+    return t.assign(y=drawn(rng, 2.5 * bent(t, np.random.default_rng(1), 5) - 8))
 
 
 def few_rows(rng, rows):
