@@ -1,6 +1,7 @@
 //! Output for terminals and pipes.
 
 mod data;
+mod forecast;
 mod notice;
 mod numbers;
 mod progress;

@@ -8,6 +8,7 @@ use feedforward::words::{count, duration, score};
 use feedforward::{Notice, Throughput, Watcher};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::forecast::{AHEAD, Forecast};
 use super::working::{draw_target, spinner};
 use super::{data, notice};
 use crate::interrupt;
@@ -48,6 +49,7 @@ pub(crate) struct Progress<'t> {
     shown: usize,
     last: Option<EpochRecord>,
     best: Option<usize>,
+    forecast: Forecast,
     /// Whether this is one of many trainings, shown in a line each.
     many: bool,
     /// Whether the table of columns is left out.
@@ -76,6 +78,7 @@ impl<'t> Progress<'t> {
             shown: 0,
             last: None,
             best: None,
+            forecast: Forecast::default(),
             many: false,
             quiet_data: false,
             run: None,
@@ -137,6 +140,7 @@ impl<'t> Progress<'t> {
         let now = Instant::now();
         (self.started, self.last_step, self.last_line, self.redrawn) = (now, now, now, now);
         (self.shown, self.last, self.paused) = (0, None, Duration::ZERO);
+        self.forecast = Forecast::default();
         if step > 0 {
             self.say(&format!("resuming at step {} of {}", count(step), count(total_steps)));
         }
@@ -174,6 +178,13 @@ impl<'t> Progress<'t> {
         [step, rate].into_iter().chain(share).chain([format!("{left} left")]).collect()
     }
 
+    /// What a minute more may bring, where training may last so long.
+    fn outlook(&self, step: u64) -> Option<String> {
+        let left = self.total_steps.saturating_sub(step) as f64 * self.seconds_per_step(step)?;
+        let record = self.last.as_ref().filter(|_| left >= AHEAD && self.throughput.is_none())?;
+        self.forecast.words(record.seconds)
+    }
+
     fn step_of(&self, step: u64) -> String {
         let share = 100 * step / self.total_steps.max(1);
         format!("step {}/{} · {share} %", count(step), count(self.total_steps))
@@ -200,6 +211,7 @@ impl<'t> Progress<'t> {
             parts.extend(self.best.map(|best| format!("best {best}")));
         }
         parts.extend(self.pace(step));
+        parts.extend(self.outlook(step));
         parts.join(" · ")
     }
 
@@ -229,6 +241,9 @@ impl<'t> Progress<'t> {
 
     fn epoch(&mut self, record: &EpochRecord, best: Option<usize>) {
         self.paused += self.last_step.elapsed();
+        if let Some(loss) = record.valid_loss {
+            self.forecast.add(record.seconds, loss);
+        }
         self.last = Some(record.clone());
         self.best = best;
         let due = self.shown == 0 || self.last_line.elapsed() >= BETWEEN_LINES;
@@ -257,6 +272,7 @@ impl<'t> Progress<'t> {
             Some(_) => parts.extend(self.pace(record.step)),
             None => parts.push(duration(record.seconds)),
         }
+        parts.extend(self.outlook(record.step));
         let line = parts.join(" · ");
         self.say(&line);
     }
