@@ -73,7 +73,7 @@ fn target(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
             .take(3)
             .map(|&i| {
                 let share = 100.0 * target.counts[i] as f64 / total as f64;
-                format!("`{}` {share:.1} %", target.classes[i])
+                format!("`{}` {share:.1} %", shortened(&target.classes[i]))
             })
             .collect();
         let more = match small.len() - shown.len() {
@@ -92,7 +92,7 @@ fn target(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
     if let Some(crate::target::Target::Class(classes)) = &data.train.target {
         let lacking: Vec<_> = (0..target.classes.len())
             .filter(|&i| !classes.contains(&(i as i32)))
-            .map(|i| format!("`{}`", target.classes[i]))
+            .map(|i| format!("`{}`", shortened(&target.classes[i])))
             .take(5)
             .collect();
         if !lacking.is_empty() {
@@ -281,4 +281,13 @@ fn number(x: f64) -> u64 {
 /// A share as a message shows it, never rounded up to the whole.
 fn share(x: f64) -> String {
     format_number((x * 1e4).floor() / 1e4)
+}
+
+/// A class, cut where it is longer than any name is.
+fn shortened(class: &str) -> String {
+    const MOST: usize = 60;
+    match class.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &class[..at]),
+        None => class.to_owned(),
+    }
 }

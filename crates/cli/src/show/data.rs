@@ -162,14 +162,14 @@ fn target(terminal: &Terminal, target: &TargetSchema) -> io::Result<()> {
             .take(CLASSES)
             .map(|(class, &rows)| {
                 let share = 100.0 * rows as f64 / all.max(1) as f64;
-                format!("{class}: {} ({share:.0} %)", count(rows as u64))
+                format!("{}: {} ({share:.0} %)", shortened(class), count(rows as u64))
             })
             .collect();
         if target.classes.len() > CLASSES {
             classes.push(format!("{} more classes", target.classes.len() - CLASSES));
         }
         if let Some(positive) = target.positive.and_then(|i| target.classes.get(i)) {
-            classes.push(format!("positive = {positive}"));
+            classes.push(format!("positive = {}", shortened(positive)));
         }
         terminal.line(format!("{head} {}", classes.join(" · ")))?;
     }

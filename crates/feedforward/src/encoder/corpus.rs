@@ -9,7 +9,10 @@ use crate::words::{count, plural};
 use ff_metrics::{TagScheme, spans};
 use ff_table::Note;
 use ff_text::TokenizerKind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The characters of a label from which on it may be a text.
+const LONG: usize = 200;
 
 /// A part of the rows as tokens.
 #[derive(Debug, Default)]
@@ -175,10 +178,9 @@ fn tagged(rows: Rows, reader: &TextReader) -> Result<Part> {
     let mut all = Vec::with_capacity(rows.len());
     let mut names = rows.names.into_iter();
     for words in rows.texts {
-        let (ids, starts) = word_tokens(&words, reader)?;
-        let lost = starts.iter().filter(|start| start.is_none()).count();
-        part.lost += lost;
-        part.tokens.cut += usize::from(lost > 0);
+        let (ids, starts, cut) = word_tokens(&words, reader)?;
+        part.lost += starts.iter().filter(|start| start.is_none()).count();
+        part.tokens.cut += usize::from(cut);
         all.push(ids);
         let tags = names.next().unwrap_or_default();
         part.tagged.push(Tagged { words, tags, starts });
@@ -187,14 +189,15 @@ fn tagged(rows: Rows, reader: &TextReader) -> Result<Part> {
     Ok(part)
 }
 
-/// The tokens of words, those around a text included, and the first token of each word.
+/// The tokens of words, those around a text included, the first token of each word, and whether
+/// there are more words than fit.
 ///
 /// # Errors
 /// A word cannot be encoded.
 pub(super) fn word_tokens(
     words: &[String],
     reader: &TextReader,
-) -> Result<(Vec<u32>, Vec<Option<u32>>)> {
+) -> Result<(Vec<u32>, Vec<Option<u32>>, bool)> {
     // Byte pairs know where a word begins by the space before it.
     let spaced = reader.tokenizer.kind() == TokenizerKind::Bpe;
     let word = |word: &String| {
@@ -220,7 +223,94 @@ pub(super) fn word_tokens(
     if ids.is_empty() {
         ids = reader.parts(Vec::new(), false).swap_remove(0).0;
     }
-    Ok((ids, starts))
+    Ok((ids, starts, full))
+}
+
+/// Refuses rows that have nothing to learn.
+///
+/// # Errors
+/// All texts are empty, all words have one tag, or all numbers are the same in every row.
+pub(super) fn refuse_nothing(kind: ObjectiveKind, rows: &Rows, names: &Names) -> Result<()> {
+    let count = count(rows.len() as u64);
+    let empty = |row: &Vec<String>| row.iter().all(|text| text.trim().is_empty());
+    if rows.texts.iter().all(empty) {
+        return Err(Error::usage(format!(
+            "all {count} training texts are empty: nothing to learn from; data.text names another \
+             column"
+        )));
+    }
+    if let (ObjectiveKind::Tags, [only]) = (kind, &names.all[..]) {
+        return Err(Error::usage(format!(
+            "every word has the tag `{}`: nothing to learn; data.target names the key of the tags",
+            clipped(only)
+        )));
+    }
+    if kind == ObjectiveKind::Numbers && constants(rows, names).len() == names.all.len() {
+        return Err(Error::usage(format!(
+            "every training row ({count}) has the same {}: nothing to learn; data.targets names other \
+             columns",
+            shown(&names.all)
+        )));
+    }
+    Ok(())
+}
+
+/// The numbers that are the same in all rows.
+fn constants(rows: &Rows, names: &Names) -> Vec<String> {
+    let first = rows.numbers.first();
+    let same = |i: usize| rows.numbers.iter().all(|row| first.is_some_and(|all| all[i] == row[i]));
+    names.all.iter().enumerate().filter(|(i, _)| same(*i)).map(|(_, name)| name.clone()).collect()
+}
+
+/// What may make labels, numbers or texts useless.
+fn doubts(kind: ObjectiveKind, rows: &[Rows; 3], names: &Names) -> Vec<Note> {
+    let train = &rows[0];
+    let mut notes = Vec::new();
+    if train.len() > 1 && train.texts.iter().all(|row| *row == train.texts[0]) {
+        let message = "all training texts are the same: nothing in them tells one row from another";
+        notes.push(Note::warn(message));
+    }
+    if kind == ObjectiveKind::Numbers {
+        for name in constants(train, names) {
+            let message = format!("`{name}` is the same in all training rows: its R² says nothing");
+            notes.push(Note::warn(message));
+        }
+    }
+    if kind != ObjectiveKind::Labels {
+        return notes;
+    }
+    let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+    for row in rows.iter().flat_map(|rows| &rows.names) {
+        for name in row.iter().collect::<BTreeSet<_>>() {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+    let all: usize = rows.iter().map(Rows::len).sum();
+    let of = |wanted: usize| -> Vec<String> {
+        let found = counts.iter().filter(|(_, count)| **count == wanted);
+        found.map(|(name, _)| (*name).clone()).collect()
+    };
+    let alone = of(1);
+    if !alone.is_empty() && all > 1 {
+        let message = format!(
+            "{} in one row alone, so that what is learned of it is not judged: {}",
+            plural(alone.len(), "label"),
+            shown(&alone)
+        );
+        notes.push(Note::warn(message));
+    }
+    let everywhere = of(all);
+    if !everywhere.is_empty() {
+        notes.push(Note::warn(format!("every row has {}", shown(&everywhere))));
+    }
+    let longest = names.all.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    if longest > LONG {
+        notes.push(Note::warn(format!(
+            "a label has {} characters: is this the column of labels?",
+            crate::words::count(longest as u64)
+        )));
+    }
+    notes
 }
 
 /// What is to be known of the rows.
@@ -231,7 +321,7 @@ pub(super) fn notes(
     names: &Names,
     separator: Option<&str>,
 ) -> Vec<Note> {
-    let mut notes = Vec::new();
+    let mut notes = doubts(kind, rows, names);
     let mean = |rows: &Rows| {
         let all: usize = rows.names.iter().map(Vec::len).sum();
         all as f64 / rows.len().max(1) as f64
@@ -288,9 +378,18 @@ pub(super) fn notes(
 /// The first names of a list.
 fn shown(names: &[String]) -> String {
     const MOST: usize = 12;
-    let mut text = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = names.iter().take(MOST).map(|name| clipped(name)).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {
         text.push_str(", …");
     }
     text
+}
+
+/// A name, cut where it is longer than any name is.
+fn clipped(name: &str) -> String {
+    const MOST: usize = 60;
+    match name.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
+    }
 }

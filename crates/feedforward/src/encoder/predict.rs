@@ -121,7 +121,7 @@ fn tags_of(
     let mut ids = Vec::with_capacity(rows.len());
     let mut starts = Vec::with_capacity(rows.len());
     for row in rows {
-        let (row, start) = word_tokens(&row.words, reader)?;
+        let (row, start, _) = word_tokens(&row.words, reader)?;
         ids.push(row);
         starts.push(start);
     }

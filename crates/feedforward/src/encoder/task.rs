@@ -188,6 +188,7 @@ impl Task for EncoderTask {
         let threads = device.cpu().threads();
         let mut found = rows::read(&recipe.data, (kind, Reading::default()), seed, start, threads)?;
         let mut names = Names::of(&recipe, &found)?;
+        corpus::refuse_nothing(kind, &found.rows[0], &names)?;
         let path = start.join(&recipe.model.encoder);
         let mut base = Base::open(&recipe.model, &path, outputs(kind, &names))?;
         if kind == ObjectiveKind::Tags {

@@ -37,6 +37,12 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
         format!("text,answer,size\n{}", (0..n).map(row).collect::<String>())
     };
     folder.write("mail.csv", &labelled("quick", 40));
+    let twenty = |row: &dyn Fn(usize) -> String| (0..20).map(row).collect::<String>();
+    let hollow = twenty(&|i| format!(",{}\n", ["late", "broken;late"][i % 2]));
+    folder.write("hollow.csv", &format!("text,topic\n{hollow}"));
+    folder.write("untold.conll", &"the O\nfox O\n\n".repeat(20));
+    let still = twenty(&|i| format!("the fox number {i},7\n"));
+    folder.write("still.csv", &format!("text,size\n{still}"));
     folder.write("alone.csv", &format!("{}the odd one out,maybe,1\n", labelled("quick", 40)));
     folder.write("figures.csv", "x,answer\n1,no\n2,yes\n3,no\n4,yes\n");
     folder.write("words.jsonl", "{\"tokens\":[\"the\",\"fox\"],\"tags\":[\"O\"]}\n");
@@ -212,6 +218,24 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             objective("mail.csv", "labels", ""),
             2,
             &["data.target", "data.targets"],
+        ),
+        case(
+            "Labels of texts that are all empty",
+            objective("hollow.csv", "labels", " --target topic --set data.text=['text']"),
+            2,
+            &["all 14 training texts are empty", "data.text"],
+        ),
+        case(
+            "Words that have one tag",
+            objective("untold.conll", "tags", ""),
+            2,
+            &["every word has the tag `O`: nothing to learn"],
+        ),
+        case(
+            "Numbers that are the same in every row",
+            objective("still.csv", "numbers", " --set data.targets=['size']"),
+            2,
+            &["every training row (14) has the same size"],
         ),
         case(
             "A label that is neither true nor false",
