@@ -15,9 +15,7 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
         return encoder::run(arguments, device, terminal);
     }
     #[cfg(feature = "language")]
-    if feedforward::translation::is_translation_run(&arguments.run)
-        || feedforward::language::Translator::is_at(&arguments.run).unwrap_or(false)
-    {
+    if feedforward::translation::is_translation_model(&arguments.run) {
         return pairs::run(arguments, device, terminal);
     }
     #[cfg(feature = "language")]

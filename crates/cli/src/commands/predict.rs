@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Predicts with a run, a model of another program, or an encoder.
+/// Predicts with a run, a model of another program, an encoder, or an encoder with a decoder.
 fn predict(
     arguments: &Predict,
     options: &PredictOptions,
@@ -62,6 +62,10 @@ fn predict(
         use feedforward::embedding::{classify, is_encoder_model};
         if is_encoder_model(model) {
             return classify(model, arguments.text.as_deref(), options, progress);
+        }
+        if feedforward::translation::is_translation_model(model) {
+            let column = arguments.text.as_deref();
+            return feedforward::translation::predict(model, column, options, progress);
         }
         if arguments.text.is_some() {
             return Err(feedforward::Error::usage(

@@ -71,6 +71,21 @@ fn pairs_are_learned_judged_and_written() {
     let written = run(&folder, "generate run --prompt a --quiet").ok().stdout;
     assert!(!written.trim().is_empty());
     run(&folder, "finetune --resume run").fails(1, &["is finished"]);
+
+    // A file at once: each row as `generate` has it, empty texts stay empty.
+    folder.write("new.csv", "id,en\n1,the cat sees a dog\n2,\n3,a bird\n");
+    let written = run(&folder, "predict run --data new.csv --quiet").ok().stdout;
+    let rows: Vec<&str> = written.lines().collect();
+    assert_eq!((rows[0], rows[2]), ("id,en,prediction", "2,,"), "{written}");
+    for (row, text) in [(rows[1], "the cat sees a dog"), (rows[3], "a bird")] {
+        let alone = folder.run(&["generate", "run", "--prompt", text, "--quiet"]).ok().stdout;
+        assert!(row.ends_with(&format!("{text},{}", alone.trim_end())), "{row}: {alone}");
+    }
+    let named = "predict t5 --data new.csv --text en --out out.jsonl --set evaluate.max_tokens=3";
+    run(&folder, named).ok();
+    assert_eq!(folder.read("out.jsonl").lines().count(), 3);
+    run(&folder, "predict run --data new.csv --proba").fails(2, &["this one writes texts"]);
+    run(&folder, "predict run --data new.csv --text fr").fails(2, &["fr", "`id`, `en`"]);
 }
 
 #[test]

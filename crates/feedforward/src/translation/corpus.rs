@@ -97,15 +97,9 @@ pub(super) fn encode(
     for row in rows.texts {
         let Ok([source, target]) = <[String; 2]>::try_from(row) else { continue };
         let encoded = [text.encode(&format!("{prefix}{source}"))?, text.encode_target(&target)?];
-        for (i, mut ids) in encoded.into_iter().enumerate() {
-            if ids.last() != Some(&end) {
-                ids.push(end);
-            }
-            if ids.len() > limits[i] {
-                ids.truncate(limits[i] - 1);
-                ids.push(end);
-                pairs.cut[i] += 1;
-            }
+        for (i, ids) in encoded.into_iter().enumerate() {
+            let (ids, cut) = ended(ids, end, limits[i]);
+            pairs.cut[i] += usize::from(cut);
             [&mut pairs.sources, &mut pairs.targets][i].push(ids);
         }
         pairs.texts.push([source, target]);
@@ -116,6 +110,19 @@ pub(super) fn encode(
     pairs.lengths = order.iter().map(|&i| length(i as usize)).collect();
     pairs.order = order;
     Ok(pairs)
+}
+
+/// The ids of a text with the one that ends it, so many at most, and whether some are cut off.
+pub(super) fn ended(mut ids: Vec<u32>, end: u32, most: usize) -> (Vec<u32>, bool) {
+    if ids.last() != Some(&end) {
+        ids.push(end);
+    }
+    let cut = ids.len() > most;
+    if cut {
+        ids.truncate(most - 1);
+        ids.push(end);
+    }
+    (ids, cut)
 }
 
 /// What is to be known of the pairs.

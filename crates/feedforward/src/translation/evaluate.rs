@@ -40,6 +40,50 @@ pub fn is_translation_run(path: &Path) -> bool {
     text.is_some_and(|text| states_any(&text, TRANSLATION_KEYS))
 }
 
+/// Whether a path is such a run, or the folder of an encoder with a decoder.
+pub fn is_translation_model(path: &Path) -> bool {
+    is_translation_run(path) || Translator::is_at(path).unwrap_or(false)
+}
+
+/// A run, or a model's folder, with the recipe that says how its texts are read.
+pub(super) struct Opened {
+    pub(super) run: Option<RunFolder>,
+    pub(super) recipe: TranslationRecipe,
+    /// The folder of the model.
+    pub(super) model: PathBuf,
+}
+
+/// Opens a run or a model's folder, with overrides of the recipe.
+///
+/// # Errors
+/// The run is not finished, an override is wrong, or a folder comes without data.
+pub(super) fn open(path: &Path, data: Option<&Path>, sets: &[String]) -> Result<Opened> {
+    if is_translation_run(path) {
+        let folder = RunFolder::open(path)?;
+        let recipe = TranslationRecipe::load(&folder.recipe(), sets)?;
+        let model = folder.model();
+        if !model.join("config.json").exists() {
+            return Err(no_model(&folder));
+        }
+        return Ok(Opened { run: Some(folder), recipe, model });
+    }
+    let Some(data) = data else {
+        let message = "there is nothing to evaluate it on; name a file of pairs with --data";
+        return Err(Error::usage(message));
+    };
+    let quoted = |path: &Path| toml::Value::String(path.display().to_string());
+    let own = [format!("base.model={}", quoted(path)), format!("data.path={}", quoted(data))];
+    let all: Vec<String> = own.iter().chain(sets).cloned().collect();
+    let recipe = TranslationRecipe::parse("", "the command line", &all)?;
+    Ok(Opened { run: None, recipe, model: path.to_owned() })
+}
+
+/// The columns that a run was trained on, where its recipe does not name them.
+pub(super) fn columns_of(info: &RunInfo) -> Vec<String> {
+    let columns = info.config.as_ref().and_then(|config| config.get("columns"));
+    columns.map_or_else(Vec::new, |all| serde_json::from_value(all.clone()).unwrap_or_default())
+}
+
 /// Evaluates the model of a run or of a folder on the pairs of `data`; by default that of a run on
 /// its test part, or, without one, its validation part. `sets` are keys of the recipe: the columns,
 /// the prefix, how many targets are written.
@@ -52,36 +96,16 @@ pub fn evaluate(
     sets: &[String],
     device: DeviceOptions,
 ) -> Result<TranslationEvaluation> {
-    let run = is_translation_run(path).then(|| RunFolder::open(path)).transpose()?;
-    let recipe = if let Some(folder) = &run {
-        TranslationRecipe::load(&folder.recipe(), sets)?
-    } else {
-        let Some(data) = data else {
-            let message = "there is nothing to evaluate it on; name a file of pairs with --data";
-            return Err(Error::usage(message));
-        };
-        let quoted = |path: &Path| toml::Value::String(path.display().to_string());
-        let own = [format!("base.model={}", quoted(path)), format!("data.path={}", quoted(data))];
-        let all: Vec<String> = own.iter().chain(sets).cloned().collect();
-        TranslationRecipe::parse("", "the command line", &all)?
-    };
+    let Opened { run, recipe, model } = open(path, data, sets)?;
     let device = open_device(&recipe, device)?;
-    let model = match &run {
-        Some(folder) if !folder.model().join("config.json").exists() => {
-            return Err(no_model(folder));
-        }
-        Some(folder) => folder.model(),
-        None => path.to_owned(),
-    };
     let base = TranslatorFolder::open(&model)?;
     let threads = device.cpu().threads();
     let mut rows_of = recipe.data.as_rows();
     let info = run.as_ref().map(RunInfo::load).transpose()?;
     if rows_of.text.is_empty()
         && let Some(info) = &info
-        && let Some(columns) = info.config.as_ref().and_then(|config| config.get("columns"))
     {
-        rows_of.text = serde_json::from_value(columns.clone()).unwrap_or_default();
+        rows_of.text = columns_of(info);
     }
     let (kind, mut reading) = corpus::reading();
     let (part, rows, mut notes): (String, Rows, _) = match (data, &run, &info) {

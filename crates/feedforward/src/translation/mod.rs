@@ -4,13 +4,15 @@ mod corpus;
 mod evaluate;
 mod network;
 mod objective;
+mod predict;
 mod recipe;
 mod report;
 mod scores;
 mod summary;
 mod task;
 
-pub use evaluate::{TranslationEvaluation, evaluate, is_translation_run};
+pub use evaluate::{TranslationEvaluation, evaluate, is_translation_model, is_translation_run};
+pub use predict::predict;
 pub use recipe::{
     TranslationConfig, TranslationData, TranslationEvaluate, TranslationLoss, TranslationRecipe,
 };

@@ -46,7 +46,7 @@ pub(crate) fn folder_config(folder: &Path) -> Result<DecoderConfig> {
     }
     if EncoderDecoderFamily::all().iter().any(|known| known.name == family) {
         let message = format!(
-            "is of an encoder with a decoder ({family}), which `feedforward generate` alone can use so far"
+            "is of an encoder with a decoder ({family}), which `feedforward generate`, `predict`, `finetune` and `evaluate` can use so far"
         );
         return Err(Error::run(&path, message));
     }

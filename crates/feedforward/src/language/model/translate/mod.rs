@@ -197,6 +197,20 @@ impl Translator {
         Writer { config, model, graph }.write(source, options)
     }
 
+    /// Writes the target of each of these sources, as [`Translator::translate_tokens`]; greedily
+    /// several together.
+    ///
+    /// # Errors
+    /// As [`Translator::translate_tokens`].
+    pub fn translate_all(
+        &mut self,
+        sources: &[&[u32]],
+        options: &TranslateOptions,
+    ) -> Result<Vec<Vec<u32>>> {
+        let Self { config, model, graph, .. } = self;
+        Writer { config, model, graph }.write_all(sources, options)
+    }
+
     /// Writes the model's folder and reads it back; the logits must be the same.
     ///
     /// # Errors
