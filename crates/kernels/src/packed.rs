@@ -6,7 +6,7 @@
 //! end; for more rows, one sum in the order of k.
 
 use crate::rows::Shared;
-use crate::simd::{Work, dispatch_on};
+use crate::simd::{Work, dispatch_on, later};
 use crate::vector::Vector;
 use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
@@ -19,6 +19,9 @@ const WORTH_A_THREAD: usize = 1 << 17;
 /// The width of a panel in vectors of the instruction set: two hide the latency of the multiplier
 /// with few rows.
 const VECTORS: usize = 2;
+
+/// The bytes of the rows that meet a panel while it is in the second cache.
+const ROWS: usize = 1 << 18;
 
 /// Parallel sums over the depth of a product with one row.
 const STREAMS: usize = 4;
@@ -214,51 +217,73 @@ impl<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const HIGH: usize, con
         if part.m == 1 {
             return one_row::<T, V, F>(&part);
         }
-        let mut first = 0;
-        while first < part.m {
-            let left = part.m - first;
-            first += if left >= HIGH {
-                tiles::<T, V, F, HIGH>(&part, first)
-            } else if left >= MID {
-                tiles::<T, V, F, MID>(&part, first)
-            } else if left >= 4 {
-                tiles::<T, V, F, 4>(&part, first)
-            } else if left >= 2 {
-                tiles::<T, V, F, 2>(&part, first)
-            } else {
-                tiles::<T, V, F, 1>(&part, first)
-            };
+        // Each panel comes from memory once, for as many rows as stay in the cache beside it.
+        let most = (ROWS / (part.b.rows * size_of::<T>()).max(1)).next_multiple_of(HIGH).max(HIGH);
+        for block in (0..part.m).step_by(most) {
+            let end = part.m.min(block + most);
+            for panel in part.panels() {
+                let mut first = block;
+                while first < end {
+                    let left = end - first;
+                    // Two tiles of middling height are quicker than a high one and a low one.
+                    first += if left >= HIGH && left != 2 * MID {
+                        tile::<T, V, F, HIGH>(&part, first, panel)
+                    } else if left >= MID {
+                        tile::<T, V, F, MID>(&part, first, panel)
+                    } else if left >= 4 {
+                        tile::<T, V, F, 4>(&part, first, panel)
+                    } else if left >= 2 {
+                        tile::<T, V, F, 2>(&part, first, panel)
+                    } else {
+                        tile::<T, V, F, 1>(&part, first, panel)
+                    };
+                }
+            }
         }
     }
 }
 
-/// `MR` rows from row `first` on, panel by panel: the rows of x stay in the L1 cache while the
-/// panels stream past.
+/// `MR` rows from row `first` on, with one panel.
 #[inline(always)]
-fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
+fn tile<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
     part: &Columns<'_, T, F>,
     first: usize,
+    (p, panel): (usize, &[T]),
 ) -> usize {
     let depth = part.b.rows;
     let rows: [&[T]; MR] = std::array::from_fn(|r| &part.x[(first + r) * depth..][..depth]);
-    for (p, panel) in part.panels() {
-        let mut sums = [[V::splat(T::ZERO); VECTORS]; MR];
-        for (k, b) in panel.chunks_exact(VECTORS * V::LANES).enumerate().take(depth) {
-            let b: [V; VECTORS] = std::array::from_fn(|v| V::load(&b[v * V::LANES..]));
-            // An indexed loop, which the compiler unrolls: only then do the sums stay in registers.
-            for r in 0..MR {
-                // SAFETY: each row has `depth` values, and k is less.
-                let x = V::splat(unsafe { *rows[r].get_unchecked(k) });
-                for v in 0..VECTORS {
-                    sums[r][v] = x.mul_add(b[v], sums[r][v]);
-                }
-            }
-        }
-        for (r, &sums) in sums.iter().enumerate() {
-            part.finish(first + r, p, sums);
-        }
+    let sums = sums::<V, MR>(rows, &panel[..depth * VECTORS * V::LANES]);
+    #[allow(clippy::needless_range_loop)]
+    for r in 0..MR {
+        part.finish(first + r, p, sums[r]);
     }
     MR
+}
+
+/// The sums of `MR` rows with a panel.
+#[inline(always)]
+fn sums<V: Vector, const MR: usize>(rows: [&[V::T]; MR], panel: &[V::T]) -> [[V; VECTORS]; MR] {
+    let mut sums = [[V::splat(V::T::ZERO); VECTORS]; MR];
+    for k in 0..panel.len() / (VECTORS * V::LANES) {
+        let from = panel.as_ptr().wrapping_add(k * VECTORS * V::LANES);
+        let mut b = [V::splat(V::T::ZERO); VECTORS];
+        // Indexed loops, which the compiler unrolls: only then do values stay in registers.
+        #[allow(clippy::needless_range_loop)]
+        for v in 0..VECTORS {
+            // SAFETY: the panel holds these registers of each k.
+            b[v] = unsafe { V::read(from.wrapping_add(v * V::LANES)) };
+            // The next panel comes while this one is at work.
+            later(from.wrapping_add(panel.len() + v * V::LANES));
+        }
+        for r in 0..MR {
+            // SAFETY: each row has a value for each k.
+            let x = V::splat(unsafe { *rows[r].get_unchecked(k) });
+            for v in 0..VECTORS {
+                sums[r][v] = x.mul_add(b[v], sums[r][v]);
+            }
+        }
+    }
+    sums
 }
 
 /// One row, panel by panel: weights are read in memory order.

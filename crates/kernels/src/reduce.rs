@@ -67,16 +67,17 @@ pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
 #[inline(always)]
 pub fn map_sum<T: Float>(x: &mut [T], f: impl Fn(T) -> T) -> f64 {
     let mut lanes = [0.0; LANES];
-    let mut chunks = x.chunks_exact_mut(LANES);
-    for x in &mut chunks {
-        for (lane, x) in lanes.iter_mut().zip(x) {
+    // One loop would compute f in registers half as wide, since two of f64 hold as many values as
+    // one of f32.
+    for x in x.chunks_mut(16 * LANES) {
+        for x in x.iter_mut() {
             *x = f(*x);
-            *lane += x.f64();
         }
-    }
-    for (lane, x) in lanes.iter_mut().zip(chunks.into_remainder()) {
-        *x = f(*x);
-        *lane += x.f64();
+        for x in x.chunks(LANES) {
+            for (lane, &x) in lanes.iter_mut().zip(x) {
+                *lane += x.f64();
+            }
+        }
     }
     join(lanes)
 }

@@ -4,7 +4,7 @@ use super::decode::{Decode, F32};
 use super::{BLOCK, Formed, Run, VALUES, in_tasks, on_isa, sized, tail};
 use crate::MatRef;
 use crate::rows::Shared;
-use crate::simd::dispatch;
+use crate::simd::{dispatch, soon};
 use crate::vector::Vector;
 use ff_tensor::{CpuDevice, FileMatrix, Isa};
 use std::marker::PhantomData;
@@ -311,18 +311,6 @@ const LINE: usize = 64;
 /// The distance in bytes of prefetches: memory answers after some hundred nanoseconds, in which a
 /// core reads a few kilobytes. The hardware's own prefetches end with a page, and so come too late.
 const AHEAD: usize = 8192;
-
-/// Prefetches the cache line of an arbitrary address.
-#[inline(always)]
-fn soon(from: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint; any address is allowed.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
 
 /// The sum of all lanes, by halves.
 #[inline(always)]

@@ -25,6 +25,7 @@ pub(crate) use amx::{TILE_FLOPS, tile_chains};
 pub use block::{BLOCK_WIDTH, Band, BlockFloat, BlockTrim};
 pub use rounded::Bf16Operand;
 
+use crate::simd::soon;
 use crate::{Float, Stored};
 use drive::{Product, drive};
 use ff_tensor::{Bf16Kernels, CpuDevice, DType, Element, Isa, bf16};
@@ -83,10 +84,9 @@ impl<'a, T> MatRef<'a, T> {
     /// Prefetches the rows: where they lie far apart, the hardware prefetcher does not.
     #[inline]
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
         for first in (0..self.rows).map(|i| i * self.row) {
             for j in (0..self.cols).step_by(64 / size_of::<T>().max(1)) {
-                pack::x86::soon(self.data.as_ptr().wrapping_add(first + j * self.col));
+                soon(self.data.as_ptr().wrapping_add(first + j * self.col));
             }
         }
     }

@@ -5,6 +5,7 @@
 //! transpose.
 
 use super::MatRef;
+use crate::simd::later;
 use ff_tensor::{CpuDevice, Isa};
 use std::ops::Range;
 
@@ -100,8 +101,7 @@ impl Ahead {
         if self.count == 0 {
             return;
         }
-        #[cfg(target_arch = "x86_64")]
-        x86::later(self.line);
+        later(self.line);
         self.count -= 1;
         self.left -= 1;
         let last = self.left == 0;
@@ -213,6 +213,7 @@ fn pack_plain<T: Copy + Default>(m: &MatRef<'_, T>, panel: &Panel, to: &mut [T])
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::{MatRef, Panel};
+    use crate::simd::soon;
     #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;
     use std::marker::PhantomData;
@@ -344,20 +345,6 @@ pub(super) mod x86 {
     /// The prefetch distance of a source, in steps of K. Neighbouring steps lie in different pages,
     /// which the hardware prefetcher does not cross.
     pub(in super::super) const AHEAD: usize = 12;
-
-    /// Prefetches the cache line of an arbitrary address.
-    #[inline(always)]
-    pub(in super::super) fn soon<T>(from: *const T) {
-        // SAFETY: a prefetch is a hint; any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-
-    /// Prefetches the cache line of an arbitrary address into the L2 cache.
-    #[inline(always)]
-    pub(in super::super) fn later<T>(from: *const T) {
-        // SAFETY: a prefetch is a hint; any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
-    }
 
     #[inline(always)]
     pub(in super::super) fn mask(n: usize) -> __mmask16 {

@@ -197,8 +197,9 @@ impl<S: Source> Rounded<'_, S> {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::super::pack::x86::{AHEAD, Read, mask, soon, transposed};
+    use super::super::pack::x86::{AHEAD, Read, mask, transposed};
     use super::{MatRef, Panel};
+    use crate::simd::soon;
     use ff_tensor::bf16;
     #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;

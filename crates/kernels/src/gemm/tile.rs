@@ -11,6 +11,7 @@ use super::pack::Ahead;
 use super::sums::Pairs;
 use super::sums::Sums;
 use crate::Float;
+use crate::simd::soon;
 use crate::vector::Vector;
 
 #[cfg(target_arch = "x86_64")]
@@ -142,7 +143,7 @@ unsafe fn compute<S: Sums, const ROWS: usize, const REGISTERS: usize, const PANE
             }
             for _ in 0..GROUP.min(steps) {
                 for v in 0..REGISTERS {
-                    prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * lanes));
+                    soon(b.wrapping_add(B_AHEAD * tile.b_k + v * lanes));
                 }
                 let columns: [S::Factor; REGISTERS] =
                     std::array::from_fn(|v| S::factors(b.add(v * lanes)));
@@ -180,17 +181,6 @@ fn prefetch_sums<T>(line: *const T) {
     // SAFETY: a prefetch is a hint; any address is allowed.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.cast());
-    }
-}
-
-/// Prefetches a cache line of factors.
-#[inline(always)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-fn prefetch_factors<T>(line: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint; any address is allowed.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
     }
 }
 
