@@ -12,6 +12,7 @@ mod gemm;
 mod maths;
 mod packed;
 mod peak;
+mod planes;
 mod reduce;
 mod rows;
 mod scratch;
@@ -36,6 +37,7 @@ pub use gemm::{
 };
 pub use packed::{Packable, PackedMatrix};
 pub use peak::{bf16_peak, fma_peak};
+pub use planes::{Planes, plane_sums};
 pub use reduce::{dot, map_sum, maximum, sum, sum_of, sum_of2, sum_pieces};
 pub use rows::{
     copy, for_pieces, for_ranges, for_row_blocks, for_rows, map, map2, sum_columns, zip_into,

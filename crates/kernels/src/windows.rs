@@ -19,6 +19,13 @@ const WORTH_A_TASK: usize = 1 << 17;
 /// of 512 KiB.
 const STRIP: usize = 1 << 15;
 
+/// The windows of the widest tile.
+const TILE: usize = 48;
+
+/// Taps from which on a strip is one tile: its values then come from the first cache for most
+/// outputs.
+const DEEP: usize = 128;
+
 /// The most registers of windows in a tile.
 const MOST: usize = 8;
 
@@ -44,12 +51,14 @@ pub struct Windows<'a> {
     pub size: [usize; 2],
     /// The distance of two rows of windows in the image.
     pub pitch: usize,
+    /// The distance of two outputs' sums in y, where these windows are some rows of more.
+    pub apart: usize,
 }
 
 /// `y[o, i, j] = bias[o] + Σₖ weights[o, k] · image[taps[k] + i · pitch + j]`, in the order of k.
 ///
 /// # Shapes
-/// → y `[groups · outputs, rows, columns]`
+/// → y `[groups · outputs, rows, columns]`, outputs `apart` values apart
 ///
 /// # Panics
 /// If a window reaches behind its group's last value, or lengths do not match.
@@ -67,21 +76,23 @@ pub struct Windows<'a> {
 ///     outputs: 1,
 ///     size: [1, 2],
 ///     pitch: 3,
+///     apart: 2,
 /// };
 /// window_sums(ff_tensor::Device::default().cpu(), &windows, &mut y);
 /// assert_eq!(y, [3.0, 6.0]);
 /// ```
 pub fn window_sums(cpu: &CpuDevice, windows: &Windows<'_>, y: &mut [f32]) {
-    let Windows { images, group, taps, weights, bias, outputs, size, pitch } = *windows;
+    let Windows { images, group, taps, weights, bias, outputs, size, pitch, apart } = *windows;
     let places = size[0] * size[1];
-    if y.is_empty() {
+    if y.is_empty() || places == 0 {
         return;
     }
-    let groups = y.len() / (outputs * places).max(1);
+    let groups = y.len().div_ceil((outputs * apart).max(1));
     let all = (size[0] - 1) * pitch + size[1];
     let last = taps.iter().max().map_or(0, |tap| tap + all);
     assert!(
-        y.len() == groups * outputs * places
+        y.len() >= (groups * outputs).saturating_sub(1) * apart + places
+            && places <= apart
             && weights.len() == groups * outputs * taps.len()
             && bias.is_none_or(|bias| bias.len() == groups * outputs)
             && images.len() >= groups * group
@@ -93,8 +104,13 @@ pub fn window_sums(cpu: &CpuDevice, windows: &Windows<'_>, y: &mut [f32]) {
     // Rows without a gap between them are one row.
     let (size, pitch) = if size[1] == pitch { ([1, all], all) } else { (size, pitch) };
     let windows = &Windows { size, pitch, ..*windows };
-    let strip = (STRIP / outputs.max(taps.len() / 4).max(1)).clamp(192, 4096);
-    let strips = all.div_ceil(strip);
+    let strip = if taps.len() >= DEEP {
+        TILE
+    } else {
+        (STRIP / outputs.max(taps.len() / 4).max(1)).clamp(4 * TILE, 4096) / TILE * TILE
+    };
+    // The last one takes a rest of less than half a strip.
+    let strips = ((all + strip / 2) / strip).max(1);
     let out = Shared::new(y);
     let work = groups * outputs * places * taps.len().max(1);
     let tasks = (groups * strips).min((work / WORTH_A_TASK).max(1));
@@ -103,12 +119,12 @@ pub fn window_sums(cpu: &CpuDevice, windows: &Windows<'_>, y: &mut [f32]) {
         let to = (task + 1) * groups * strips / tasks;
         for i in from..to {
             let start = i % strips * strip;
-            let range = start..all.min(start + strip);
+            let range = start..if (i + 1) % strips == 0 { all } else { start + strip };
             let strip =
                 Strip { windows, out: &out, group: i / strips, range, whole: group - last + all };
             match cpu.isa() {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Amx => {
+                Isa::Avx512 => {
                     dispatch(cpu, Run::<std::arch::x86_64::__m512>(strip, PhantomData));
                 }
                 #[cfg(target_arch = "x86_64")]
@@ -163,14 +179,15 @@ impl Strip<'_> {
     /// `MR` outputs from `first` on, `NV` registers of windows at a time.
     #[inline(always)]
     fn tiles<V: Vector<T = f32>, const MR: usize, const NV: usize>(&self, first: usize) -> usize {
-        let Windows { images, group, taps, weights, bias, outputs, size, pitch } = *self.windows;
+        let Windows { images, group, taps, weights, bias, outputs, size, pitch, apart } =
+            *self.windows;
         let images = &images[self.group * group..][..group];
         let output = self.group * outputs + first;
         let depth = taps.len();
         let weights: [&[f32]; MR] =
             std::array::from_fn(|r| &weights[(output + r) * depth..][..depth]);
         let bias: [f32; MR] = std::array::from_fn(|r| bias.map_or(0.0, |bias| bias[output + r]));
-        let mut found = [[0.0f32; 16 * MOST]; MR];
+        let to = To { out: self.out, output, size, pitch, apart, bias };
         for at in self.range.clone().step_by(NV * V::LANES) {
             let end = self.range.end.min(at + NV * V::LANES);
             let left = end - at;
@@ -178,7 +195,7 @@ impl Strip<'_> {
                 let masks = [V::mask(V::LANES); NV];
                 // SAFETY: the registers end within the group.
                 let sums = unsafe { sums::<V, MR, NV, false>(images, taps, weights, at, masks) };
-                keep(sums, bias, &mut found);
+                to.keep(sums, at..end);
             } else if left > V::LANES {
                 let mut masks = [V::mask(0); NV];
                 for (v, mask) in masks.iter_mut().enumerate() {
@@ -186,45 +203,71 @@ impl Strip<'_> {
                 }
                 // SAFETY: the lanes of these masks are windows within the group.
                 let sums = unsafe { sums::<V, MR, NV, true>(images, taps, weights, at, masks) };
-                keep(sums, bias, &mut found);
+                to.keep(sums, at..end);
             } else {
                 let masks = [V::mask(left)];
                 // SAFETY: as above.
                 let sums = unsafe { sums::<V, MR, 1, true>(images, taps, weights, at, masks) };
-                keep(sums, bias, &mut found);
-            }
-            // The rows in which these windows lie.
-            let mut j = at;
-            while j < end {
-                let (row, column) = (j / pitch, j % pitch);
-                let next = end.min((row + 1) * pitch);
-                if column < size[1] {
-                    let some = (size[1] - column).min(next - j);
-                    for (r, found) in found.iter().enumerate() {
-                        let to = ((output + r) * size[0] + row) * size[1] + column;
-                        // SAFETY: each task has its own windows, or its own group.
-                        let y = unsafe { self.out.range(to, some) };
-                        y.copy_from_slice(&found[j - at..][..some]);
-                    }
-                }
-                j = next;
+                to.keep(sums, at..end);
             }
         }
         MR
     }
 }
 
-/// Writes sums, with the bias of each output.
-#[inline(always)]
-fn keep<V: Vector<T = f32>, const MR: usize, const NV: usize>(
-    sums: [[V; NV]; MR],
+/// Where the sums of a tile's outputs go.
+struct To<'a, const MR: usize> {
+    out: &'a Shared<'a, f32>,
+    /// The first output.
+    output: usize,
+    size: [usize; 2],
+    pitch: usize,
+    apart: usize,
     bias: [f32; MR],
-    to: &mut [[f32; 16 * MOST]; MR],
-) {
-    for r in 0..MR {
-        let bias = V::splat(bias[r]);
-        for v in 0..NV {
-            sums[r][v].plus(bias).store(&mut to[r][v * V::LANES..]);
+}
+
+impl<const MR: usize> To<'_, MR> {
+    /// Writes the sums of these windows, with the bias of each output.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
+    fn keep<V: Vector<T = f32>, const NV: usize>(&self, sums: [[V; NV]; MR], range: Range<usize>) {
+        let Self { out, output, size, pitch, apart, bias } = *self;
+        if size[0] == 1 {
+            for r in 0..MR {
+                // SAFETY: each task has its own windows, or its own group.
+                let y = unsafe { out.range((output + r) * apart + range.start, range.len()) };
+                let bias = V::splat(bias[r]);
+                for v in 0..NV {
+                    let left = y.len().saturating_sub(v * V::LANES).min(V::LANES);
+                    let to = y.as_mut_ptr().wrapping_add(v * V::LANES);
+                    // SAFETY: as many values lie behind this place.
+                    unsafe { sums[r][v].plus(bias).write_some(to, V::mask(left)) };
+                }
+            }
+            return;
+        }
+        let mut found = [[0.0f32; 16 * MOST]; MR];
+        for r in 0..MR {
+            let bias = V::splat(bias[r]);
+            for v in 0..NV {
+                sums[r][v].plus(bias).store(&mut found[r][v * V::LANES..]);
+            }
+        }
+        // The rows in which these windows lie.
+        let mut j = range.start;
+        while j < range.end {
+            let (row, column) = (j / pitch, j % pitch);
+            let next = range.end.min((row + 1) * pitch);
+            if column < size[1] {
+                let some = (size[1] - column).min(next - j);
+                for (r, found) in found.iter().enumerate() {
+                    let to = (output + r) * apart + row * size[1] + column;
+                    // SAFETY: as above.
+                    let y = unsafe { out.range(to, some) };
+                    y.copy_from_slice(&found[j - range.start..][..some]);
+                }
+            }
+            j = next;
         }
     }
 }
@@ -300,6 +343,8 @@ mod tests {
             (3, 1, 1, [9, 33], 2),
             (1, 31, 5, [40, 41], 0),
             (1, 4, 0, [3, 3], 1),
+            (1, 13, 70, [5, 23], 2),
+            (2, 5, 401, [1, 61], 0),
         ] {
             let pitch = size[1] + extra;
             let plane = (size[0] + 2) * pitch;
@@ -320,6 +365,7 @@ mod tests {
                 outputs,
                 size,
                 pitch,
+                apart: size[0] * size[1],
             };
             let expected = reference(&windows, groups);
             for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512] {
@@ -354,6 +400,7 @@ mod tests {
             outputs: 1,
             size: [1, 4],
             pitch: 4,
+            apart: 4,
         };
         let mut y = [0.0; 4];
         window_sums(Device::default().cpu(), &windows, &mut y);
