@@ -1,7 +1,7 @@
 //! The types of elements, and flat arrays of them.
 
 use super::rows::Rows;
-use super::session::Pool;
+use super::session::{Pool, Pooled};
 use half::{bf16, f16};
 
 /// A type that arithmetic runs on: floats by way of `f64`, which rounds sums, products and
@@ -43,24 +43,26 @@ macro_rules! number {
 number!(float: f64: |x| x, |x| x; f32: f64::from, |x: f64| x as f32; f16: f16::to_f64, f16::from_f64; bf16: bf16::to_f64, bf16::from_f64;);
 number!(integer: i8 i16 i32 i64 u8 u16 u32 u64);
 
-fn runs<T: Clone>(v: &[T], at: &[usize], len: usize) -> Vec<T> {
+fn runs<T: Clone + Pooled>(v: &[T], at: &[usize], len: usize, pool: &Pool) -> Vec<T> {
+    let mut to = T::room(pool, at.len() * len);
     if len == 1 {
-        return at.iter().map(|&at| v[at].clone()).collect();
+        to.extend(at.iter().map(|&at| v[at].clone()));
+        return to;
     }
-    let mut to = Vec::with_capacity(at.len() * len);
     for &at in at {
         to.extend_from_slice(&v[at..at + len]);
     }
     to
 }
 
-fn view<T: Clone>(
+fn view<T: Clone + Pooled>(
     v: &[T],
     dims: &[usize],
     strides: &[isize],
     first: usize,
-    mut to: Vec<T>,
+    pool: &Pool,
 ) -> Vec<T> {
+    let mut to = T::room(pool, dims.iter().product());
     let rows = Rows::new(dims, [strides]);
     let (n, step) = (rows.len, rows.steps[0]);
     for row in 0..rows.count {
@@ -177,8 +179,8 @@ macro_rules! types {
             }
 
             /// Runs of `len` elements that start at these positions.
-            pub(crate) fn runs(&self, at: &[usize], len: usize) -> Self {
-                match self { $(Self::$variant(v) => Self::$variant(runs(v, at, len)),)* }
+            pub(crate) fn runs(&self, at: &[usize], len: usize, pool: &Pool) -> Self {
+                match self { $(Self::$variant(v) => Self::$variant(runs(v, at, len, pool)),)* }
             }
 
             /// The elements of a view: a stride in each dimension, and its first position.
@@ -189,29 +191,25 @@ macro_rules! types {
                 first: usize,
                 pool: &Pool,
             ) -> Self {
-                if let Self::F32(v) = self {
-                    let mut to = pool.take(dims.iter().product());
-                    to.clear();
-                    return Self::F32(view(v, dims, strides, first, to));
-                }
                 match self {
-                    $(Self::$variant(v) => {
-                        let to = Vec::with_capacity(dims.iter().product());
-                        Self::$variant(view(v, dims, strides, first, to))
-                    })*
+                    $(Self::$variant(v) => Self::$variant(view(v, dims, strides, first, pool)),)*
                 }
             }
 
             /// By turns, so many elements of each part, `outer` times; `None` if their types
             /// differ.
-            pub(crate) fn by_turns(parts: &[(&Self, usize)], outer: usize) -> Option<Self> {
+            pub(crate) fn by_turns(
+                parts: &[(&Self, usize)],
+                outer: usize,
+                pool: &Pool,
+            ) -> Option<Self> {
                 match parts.first()?.0 { $(Self::$variant(_) => {
                     let mut all: Vec<(&[$t], usize)> = Vec::with_capacity(parts.len());
                     for (data, width) in parts {
                         let Self::$variant(v) = data else { return None };
                         all.push((v, *width));
                     }
-                    let mut to = Vec::with_capacity(all.iter().map(|(v, _)| v.len()).sum());
+                    let mut to = <$t>::room(pool, all.iter().map(|(v, _)| v.len()).sum());
                     for row in 0..outer {
                         for (v, width) in &all {
                             to.extend_from_slice(&v[row * width..][..*width]);

@@ -4,10 +4,11 @@ mod call;
 mod compile;
 mod fold;
 mod fuse;
+mod patterns;
 mod pool;
 
 pub(super) use call::{axis, ints};
-pub(super) use pool::Pool;
+pub(super) use pool::{Pool, Pooled};
 
 use super::model::{Model, Port};
 use super::ops::Operator;

@@ -120,7 +120,7 @@ fn attention(c: &Call<'_>) -> Outcome {
     let mut past = 0;
     if let (Some(past_k), Some(past_v)) = (c.get(4), c.get(5)) {
         past = past_k.dims().get(2).copied().unwrap_or(0);
-        (k, v) = (join(&[past_k, &k], 2)?, join(&[past_v, &v], 2)?);
+        (k, v) = (join(c, &[past_k, &k], 2)?, join(c, &[past_v, &v], 2)?);
     }
     let (&[n, h, queries, width], &[_, _, keys, _]) = (q.dims(), k.dims()) else {
         return Err("four dimensions are expected".into());

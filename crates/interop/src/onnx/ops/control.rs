@@ -62,7 +62,7 @@ fn repeat(c: &Call<'_>) -> Outcome {
                     .to_owned(),
             );
         }
-        join(&rows.iter().collect::<Vec<_>>(), 0)
+        join(c, &rows.iter().collect::<Vec<_>>(), 0)
     });
     state.into_iter().map(|x| Ok(Arc::unwrap_or_clone(x))).chain(scans).collect()
 }
@@ -103,7 +103,7 @@ fn scan(c: &Call<'_>) -> Outcome {
             let starts: Vec<usize> = (0..outer).map(|o| (o * n + t) * inner).collect();
             let mut dims = x.dims().to_vec();
             dims.remove(*axis);
-            Tensor::of(&dims, x.data().runs(&starts, inner)).map(Arc::new)
+            Tensor::of(&dims, x.data().runs(&starts, inner, c.pool())).map(Arc::new)
         });
         let elements = elements.collect::<Result<Vec<_>, _>>()?;
         let outputs = c.graph("body", state.into_iter().chain(elements).collect())?;
@@ -127,7 +127,7 @@ fn scan(c: &Call<'_>) -> Outcome {
             dims.insert(to, 1);
             x.reshaped(&dims)
         });
-        join(&rows.collect::<Result<Vec<_>, _>>()?.iter().collect::<Vec<_>>(), to)
+        join(c, &rows.collect::<Result<Vec<_>, _>>()?.iter().collect::<Vec<_>>(), to)
     });
     state.into_iter().map(|x| Ok(Arc::unwrap_or_clone(x))).chain(joined).collect()
 }

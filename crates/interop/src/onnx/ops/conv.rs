@@ -212,7 +212,7 @@ impl Window {
     }
 
     /// The places of each window, padding included but what `ceil_mode` adds behind it.
-    fn padded(&self) -> Vec<usize> {
+    pub(super) fn padded(&self) -> Vec<usize> {
         indices(&self.out)
             .map(|at| {
                 (0..at.len())
@@ -406,6 +406,10 @@ fn pool(c: &Call<'_>, f: impl Fn(&[f64], usize) -> f64) -> Outcome {
 
 fn average(c: &Call<'_>) -> Outcome {
     let include = c.int("count_include_pad", 0)? != 0;
+    let window = Window::new(c, c.input(0)?.dims(), None)?;
+    if let Some(y) = windows::average(c, &window, include)? {
+        return Ok(vec![y]);
+    }
     pool(c, |v, all| v.iter().sum::<f64>() / if include { all } else { v.len() } as f64)
 }
 

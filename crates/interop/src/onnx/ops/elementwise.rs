@@ -53,11 +53,18 @@ pub(super) const OPS: &[Operator] = &[
         "none" => swift(
             c,
             #[inline(always)]
-            |x| 0.5 * x * (1.0 + Float::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            |x| x * Float::normal(x).0,
             |x| 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
         ),
         "tanh" => {
-            unary(c, |x| 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh()))
+            let k = (2.0 / PI).sqrt();
+            let k32 = k as f32;
+            swift(
+                c,
+                #[inline(always)]
+                move |x| 0.5 * x * (1.0 + Float::tanh(k32 * (x + 0.044_715 * x * x * x))),
+                move |x| 0.5 * x * (1.0 + (k * (x + 0.044_715 * x * x * x)).tanh()),
+            )
         }
         other => {
             Err(format!("its attribute `approximate` is `{other}`, neither `none` nor `tanh`"))
@@ -72,7 +79,7 @@ pub(super) const OPS: &[Operator] = &[
     }),
     op("HardSwish", &[], |c| {
         let f = |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0);
-        swift(c, |x: f32| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), f)
+        swift(c, |x: f32| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0), f)
     }),
     op("Identity", &[], |c| Ok(vec![c.input(0)?.clone()])),
     op("IsInf", &["detect_negative", "detect_positive"], |c| {
@@ -413,7 +420,7 @@ fn compare(c: &Call<'_>, f: fn(f64, f64) -> bool, g: fn(i128, i128) -> bool) -> 
     Ok(vec![Tensor::of(&to, data.into())?])
 }
 
-fn equal(c: &Call<'_>) -> Outcome {
+pub(super) fn equal(c: &Call<'_>) -> Outcome {
     let (a, b, to) = two(c)?;
     let data = if let (Data::Text(x), Data::Text(y)) = (a.data(), b.data()) {
         let pairs = Walk::broadcast(a.dims(), &to).zip(Walk::broadcast(b.dims(), &to));
@@ -479,8 +486,9 @@ fn modulo(c: &Call<'_>) -> Outcome {
 fn power(c: &Call<'_>) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
     let to = broadcast(&[a.dims(), b.dims()])?;
-    if let (Some(x), Some(y), false) =
-        (a.data().integers(), b.data().integers(), a.dtype().is_float() || b.dtype().is_float())
+    if !a.dtype().is_float()
+        && !b.dtype().is_float()
+        && let (Some(x), Some(y)) = (a.data().integers(), b.data().integers())
     {
         let data = zip((&x, a.dims()), (&y, b.dims()), &to, |x, y| match u32::try_from(y) {
             Ok(y) => x.wrapping_pow(y),

@@ -37,7 +37,7 @@ fn gather(c: &Call<'_>) -> Outcome {
     let dims = [&x.dims()[..a], at.dims(), &x.dims()[a + 1..]].concat();
     count(&dims)?;
     let starts = (0..outer).flat_map(|o| places.iter().map(move |&i| (o * d + i) * inner));
-    Ok(vec![Tensor::of(&dims, x.data().runs(&starts.collect::<Vec<_>>(), inner))?])
+    Ok(vec![Tensor::of(&dims, x.data().runs(&starts.collect::<Vec<_>>(), inner, c.pool()))?])
 }
 
 /// The positions of data that the elements of `at` name along an axis.
@@ -99,7 +99,7 @@ fn gather_nd(c: &Call<'_>) -> Outcome {
     let dims = [&at.dims()[..at.dims().len() - 1], &slice].concat();
     let n = slice.iter().product::<usize>();
     count(&dims)?;
-    Ok(vec![Tensor::of(&dims, x.data().runs(&starts, n))?])
+    Ok(vec![Tensor::of(&dims, x.data().runs(&starts, n, c.pool()))?])
 }
 
 /// Writes updates to positions of data; the last one stays, or all are combined.

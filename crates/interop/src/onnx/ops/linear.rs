@@ -1,7 +1,7 @@
 //! Products of matrices.
 
-use super::super::data::Data;
-use super::super::session::{Call, Outcome};
+use super::super::data::{DType, Data};
+use super::super::session::{Call, Outcome, ints};
 use super::super::tensor::{Tensor, count};
 use super::walk::{Walk, broadcast, strides};
 use super::{Operator, op};
@@ -20,6 +20,31 @@ pub(in super::super) static BIASED: Operator =
         Data::F32(bias) => product(c, Some(bias)),
         _ => Err("a bias of floats is expected".into()),
     });
+
+/// Rows of a matrix (input 2) by their number (input 0), as the product of one-hot rows: where the
+/// number equals one of 0, 1, 2, … (input 1). A plan makes it of three nodes; no file can name it.
+pub(in super::super) static ONE_HOT_PRODUCT: Operator = op("MatMul of one-hot rows", &[], |c| {
+    let (x, labels, weight) = (c.input(0)?, c.input(1)?, c.input(2)?);
+    let (Data::F32(w), &[rows, n], [outer @ .., 1]) = (weight.data(), weight.dims(), x.dims())
+    else {
+        let equal = super::elementwise::equal(c)?.remove(0);
+        let rows = super::elementwise::cast(&equal, DType::F32)?.remove(0);
+        return Ok(vec![matmul(c, &rows, weight)?]);
+    };
+    if x.dtype() != labels.dtype() {
+        return Err("its inputs are of two types".into());
+    }
+    let mut dims = broadcast(&[outer, &labels.dims()[..labels.dims().len() - 1]])?;
+    dims.push(n);
+    let places = ints(x)?;
+    let mut y = c.zeros(count(&dims)?);
+    for (y, &i) in y.chunks_exact_mut(n.max(1)).zip(&places) {
+        if let Some(i) = usize::try_from(i).ok().filter(|&i| i < rows) {
+            y.copy_from_slice(&w[i * n..(i + 1) * n]);
+        }
+    }
+    Ok(vec![Tensor::of(&dims, y.into())?])
+});
 
 /// Up to so many rows, a matrix that never changes is packed once and for all; more rows are worth
 /// packing it anew into what suits them better.

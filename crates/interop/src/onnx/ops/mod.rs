@@ -21,7 +21,7 @@ mod walk;
 mod windows;
 mod words;
 
-pub(super) use linear::BIASED;
+pub(super) use linear::{BIASED, ONE_HOT_PRODUCT};
 
 use super::build::ML;
 use super::session::{Call, Outcome};

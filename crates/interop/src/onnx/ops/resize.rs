@@ -1,10 +1,11 @@
 //! Images in another size: each dimension on its own, as weighted sums of neighbours.
 
+use super::super::data::Data;
 use super::super::session::{Call, Outcome, axis, ints};
 use super::super::tensor::{Tensor, count};
 use super::shape::{floats, tensor};
 use super::walk::around;
-use super::{Operator, op};
+use super::{Operator, op, single};
 
 pub(super) const OPS: &[Operator] = &[
     op(
@@ -41,7 +42,7 @@ pub(super) const OPS: &[Operator] = &[
         let axes: Vec<Axis> =
             (0..rank).map(|i| Axis::scaled(i, x.dims()[i], scales[i])).collect::<Result<_, _>>()?;
         let how = How { transformation: "asymmetric", nearest: "floor", ..How::new(c)? };
-        apply(x, &axes, &how)
+        apply(c, x, &axes, &how)
     }),
 ];
 
@@ -257,10 +258,10 @@ fn resize(c: &Call<'_>) -> Outcome {
             a.region = [region[i], region[n + i]];
         }
     }
-    apply(x, &all, &how)
+    apply(c, x, &all, &how)
 }
 
-fn apply(x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
+fn apply(c: &Call<'_>, x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
     let mut dims = x.dims().to_vec();
     for a in axes {
         dims[a.at] = a.to;
@@ -288,10 +289,14 @@ fn apply(x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
         if how.mode == "nearest" && how.transformation != "tf_crop_and_resize" {
             let places: Vec<usize> =
                 weights.iter().map(|w| w.as_ref().map_or(0, |w| w[0].0)).collect();
+            if let (Data::F32(v), 1) = (moved.data(), inner) {
+                moved = Tensor::of(&shape, single::picked(c, v, from, &places).into())?;
+                continue;
+            }
             let starts: Vec<usize> = (0..outer)
                 .flat_map(|o| places.iter().map(move |i| (o * from + i) * inner))
                 .collect();
-            moved = Tensor::of(&shape, moved.data().runs(&starts, inner))?;
+            moved = Tensor::of(&shape, moved.data().runs(&starts, inner, c.pool()))?;
             continue;
         }
         let values = match sums {

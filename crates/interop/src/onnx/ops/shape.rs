@@ -54,7 +54,7 @@ pub(super) fn sizes(values: &[i64]) -> Result<Vec<usize>, String> {
     Ok(sizes)
 }
 
-pub(super) fn join(all: &[&Tensor], axis: usize) -> Result<Tensor, String> {
+pub(super) fn join(c: &Call<'_>, all: &[&Tensor], axis: usize) -> Result<Tensor, String> {
     let (first, rest) = all.split_first().ok_or("it has no inputs")?;
     let mut dims = first.dims().to_vec();
     for x in rest {
@@ -72,7 +72,7 @@ pub(super) fn join(all: &[&Tensor], axis: usize) -> Result<Tensor, String> {
     count(&dims)?;
     let parts: Vec<(&Data, usize)> =
         all.iter().map(|x| (x.data(), x.dims()[axis..].iter().product())).collect();
-    let data = Data::by_turns(&parts, dims[..axis].iter().product());
+    let data = Data::by_turns(&parts, dims[..axis].iter().product(), c.pool());
     Tensor::of(&dims, data.ok_or("its inputs are of several types")?)
 }
 
@@ -80,7 +80,7 @@ fn concat(c: &Call<'_>) -> Outcome {
     let all = c.all()?;
     let rank = all.first().ok_or("it has no inputs")?.dims().len();
     let at = c.maybe_int("axis")?.ok_or("its attribute `axis` is missing")?;
-    Ok(vec![join(&all, axis(at, rank)?)?])
+    Ok(vec![join(c, &all, axis(at, rank)?)?])
 }
 
 fn constant(c: &Call<'_>) -> Outcome {
@@ -250,7 +250,7 @@ fn pad(c: &Call<'_>) -> Outcome {
             None => at.resize(at.len() + last.len(), outside),
         }
     }
-    Ok(vec![Tensor::of(&dims, data.runs(&at, 1))?])
+    Ok(vec![Tensor::of(&dims, data.runs(&at, 1, c.pool()))?])
 }
 
 /// The index of each element of an array, in order.

@@ -87,6 +87,9 @@ pub(super) fn zip(
     y
 }
 
+/// Values that stay in the first cache from pass to pass.
+const BLOCK: usize = 1024;
+
 /// The exponentials of rows, over their sum.
 pub(super) fn softmax(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
     let mut y = c.room(x.len());
@@ -98,13 +101,21 @@ pub(super) fn softmax(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
         #[inline(always)]
         |row, [y]| {
             let x = &x[row * width..][..width];
-            let most = maximum(x);
+            let mut most = f32::NEG_INFINITY;
+            for x in x.chunks(BLOCK) {
+                let more = maximum(x);
+                most = if more > most || more.is_nan() { more } else { most };
+            }
             let mut total = 0.0;
             if most.is_finite() {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = Float::exp(x - most);
+                let mut sums = 0.0;
+                for (y, x) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = Float::exp_weight(x - most);
+                    }
+                    sums += sum(y);
                 }
-                total = sum(y) as f32;
+                total = sums as f32;
             } else {
                 // Infinities: not-a-number where the quotient is none.
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -152,6 +163,33 @@ pub(super) fn layer_norm(
             if let Some(bias) = bias {
                 for (y, &b) in y.iter_mut().zip(bias) {
                     *y += b;
+                }
+            }
+        },
+    );
+    y
+}
+
+/// Of each row the elements at these places.
+pub(super) fn picked(c: &Call<'_>, x: &[f32], width: usize, places: &[usize]) -> Vec<f32> {
+    let mut y = c.room(x.len() / width.max(1) * places.len());
+    let twice = places.len() == 2 * width && (0..places.len()).all(|i| places[i] == i / 2);
+    for_rows(
+        c.cpu(),
+        x.len() / width.max(1),
+        places.len(),
+        [(&mut y, places.len())],
+        #[inline(always)]
+        |row, [y]| {
+            let x = &x[row * width..][..width];
+            if twice {
+                for (y, &x) in y.chunks_exact_mut(2).zip(x) {
+                    y[0] = x;
+                    y[1] = x;
+                }
+            } else {
+                for (y, &i) in y.iter_mut().zip(places) {
+                    *y = x[i];
                 }
             }
         },

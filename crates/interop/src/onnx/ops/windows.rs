@@ -5,11 +5,14 @@ use super::super::data::Data;
 use super::super::session::Call;
 use super::super::tensor::{Tensor, count};
 use super::conv::Window;
-use ff_kernels::{MatRef, Windows, for_rows, gemm, window_sums};
+use ff_kernels::{MatRef, Planes, Windows, for_rows, gemm, plane_sums, window_sums};
 
 /// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix
 /// that is packed.
-const FEW: usize = 48;
+const FEW: usize = 32;
+
+/// Values of padded images at a time: half of a second cache of 512 KiB.
+const BAND: usize = 1 << 16;
 
 /// A window of two dimensions; one of one dimension has a height of 1.
 #[derive(Clone, Copy)]
@@ -52,6 +55,13 @@ impl Plane {
 
     fn area(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// Rows of windows that make about `BAND` values of padded images, of which all make `n`.
+    fn rows_within(&self, n: usize) -> usize {
+        let least = 2 * self.kernel[0] * self.dilation[0] / self.stride[0];
+        let rows = self.out[0] * BAND / n.max(1);
+        if rows < self.out[0] { rows.max(least).clamp(1, self.out[0]) } else { self.out[0] }
     }
 
     fn places(&self) -> usize {
@@ -100,12 +110,10 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     if groups == 1 && places <= FEW {
         count(&[n, places, depth])?;
         // Windows are rows here, and channels columns.
-        let mut columns = vec![0.0; depth * places];
         let (mut rows, mut found) = (c.room(n * places * depth), c.room(n * places * outputs));
         let images = images.chunks_exact(per_group * size);
         for (image, to) in images.zip(rows.chunks_exact_mut(places * depth)) {
-            plane.unfold(image, per_group, (0, plane.out[0]), &mut columns);
-            transpose(&columns, depth, places, to);
+            plane.rows(image, to);
         }
         super::linear::by_rows(
             c,
@@ -122,26 +130,53 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         c.done(found);
         return Ok(Some(Tensor::of(&dims, y.into())?));
     }
+    if per_group == 1 && each == 1 && plane.dilation[0] == 1 {
+        let planes = Planes {
+            images,
+            size: plane.size,
+            before: plane.before,
+            weights,
+            bias,
+            kernel: plane.kernel,
+            stride: plane.stride,
+            dilation: plane.dilation[1],
+            windows: plane.out,
+        };
+        plane_sums(c.cpu(), &planes, &mut y);
+        return Ok(Some(Tensor::of(&dims, y.into())?));
+    }
     let layout = Layout::of(&plane, per_group)?;
     count(&[groups, layout.group])?;
     let whole = layout.is_image(&plane);
-    let mut padded = c.room(if whole { 0 } else { groups * layout.group });
+    // Some rows at a time, whose padded values stay in the second cache.
+    let band = if whole { plane.out[0] } else { plane.rows_within(groups * layout.group) };
+    let mut padded = Vec::new();
     let images = images.chunks_exact(groups * per_group * size);
     for (image, y) in images.zip(y.chunks_exact_mut(outputs * places)) {
-        if !whole {
-            layout.fill(c, &plane, image, &mut padded);
+        for first in (0..plane.out[0]).step_by(band) {
+            let rows = band.min(plane.out[0] - first);
+            let part = Plane { out: [rows, plane.out[1]], ..plane };
+            let layout = Layout::of(&part, per_group)?;
+            if !whole {
+                let n = groups * layout.group;
+                if padded.len() < n {
+                    c.done(std::mem::replace(&mut padded, c.room(n)));
+                }
+                layout.fill(c, &part, first, image, &mut padded[..n]);
+            }
+            let windows = Windows {
+                images: if whole { image } else { &padded[..groups * layout.group] },
+                group: layout.group,
+                taps: &layout.taps,
+                weights,
+                bias,
+                outputs: each,
+                size: part.out,
+                pitch: layout.pitch,
+                apart: places,
+            };
+            window_sums(c.cpu(), &windows, &mut y[first * plane.out[1]..]);
         }
-        let windows = Windows {
-            images: if whole { image } else { &padded },
-            group: layout.group,
-            taps: &layout.taps,
-            weights,
-            bias,
-            outputs: each,
-            size: plane.out,
-            pitch: layout.pitch,
-        };
-        window_sums(c.cpu(), &windows, y);
     }
     c.done(padded);
     Ok(Some(Tensor::of(&dims, y.into())?))
@@ -168,15 +203,20 @@ pub(super) fn transposed(
     let Some(plane) = Plane::with(window, &all(before)) else { return Ok(None) };
     let (n, channels, per_group) = (x.dims()[0], x.dims()[1], w.dims()[1]);
     let dims = [&[n, per_group * groups], out].concat();
-    let mut y = c.zeros(count(&dims)?);
+    let mut y = c.room(count(&dims)?);
     let (size, places, each) = (plane.size[0] * plane.size[1], plane.places(), channels / groups);
     let depth = per_group * plane.area();
     if y.is_empty() || images.is_empty() || depth == 0 {
         return Ok(None);
     }
-    if let Some(bias) = bias {
+    let bias = |i: usize| bias.map_or(0.0, |bias| bias[i % bias.len()]);
+    let tiled = plane.kernel == plane.stride
+        && plane.before == [0, 0]
+        && plane.dilation == [1, 1]
+        && (0..2).all(|a| plane.out[a] * plane.stride[a] == plane.size[a]);
+    if !tiled {
         for (i, row) in y.chunks_exact_mut(size).enumerate() {
-            row.fill(bias[i % bias.len()]);
+            row.fill(bias(i));
         }
     }
     count(&[depth, places])?;
@@ -187,7 +227,21 @@ pub(super) fn transposed(
         let (kernels, image) =
             (MatRef::new(kernels, each, depth).t(), MatRef::new(image, each, places));
         gemm(c.cpu(), kernels, image, &mut columns, false);
-        plane.fold(&columns, y);
+        if !tiled {
+            plane.fold(&columns, y);
+            continue;
+        }
+        for_rows(
+            c.cpu(),
+            per_group,
+            size,
+            [(y, size)],
+            #[inline(always)]
+            |k, [y]| {
+                let columns = &columns[k * size..][..size];
+                plane.spread(columns, bias(i * per_group + k), y);
+            },
+        );
     }
     c.done(columns);
     Ok(Some(Tensor::of(&dims, y.into())?))
@@ -202,46 +256,32 @@ fn transpose(x: &[f32], rows: usize, cols: usize, y: &mut [f32]) {
 }
 
 impl Plane {
-    /// The windows of some rows as a matrix: a row for each channel and tap, a column for each
-    /// place.
-    fn unfold(
-        &self,
-        image: &[f32],
-        channels: usize,
-        (first, rows): (usize, usize),
-        to: &mut [f32],
-    ) {
+    /// The windows of an image as a matrix: a row for each place, a column for each channel and
+    /// tap.
+    fn rows(&self, image: &[f32], to: &mut [f32]) {
+        let [height, width] = self.kernel;
         let size = self.size[0] * self.size[1];
-        let width = self.out[1];
-        let mut lines = to.chunks_exact_mut(rows * width);
-        for image in image.chunks_exact(size).take(channels) {
-            for ky in 0..self.kernel[0] {
-                for kx in 0..self.kernel[1] {
-                    let Some(line) = lines.next() else { return };
-                    let (from, end) = self.within(1, kx);
-                    for (i, line) in line.chunks_exact_mut(width).enumerate() {
-                        let Some(row) = self.row(first + i, ky) else {
-                            line.fill(0.0);
-                            continue;
-                        };
-                        line[..from].fill(0.0);
-                        line[end..].fill(0.0);
-                        if from == end {
-                            continue;
-                        }
-                        let start = from * self.stride[1] + kx * self.dilation[1] - self.before[1];
-                        let row = &image[row * self.size[1]..][..self.size[1]][start..];
-                        let line = &mut line[from..end];
-                        if self.stride[1] == 1 {
-                            line.copy_from_slice(&row[..line.len()]);
-                        } else {
-                            for (to, from) in
-                                line.iter_mut().zip(row.iter().step_by(self.stride[1]))
-                            {
-                                *to = *from;
-                            }
-                        }
-                    }
+        let rows = to.chunks_exact_mut(image.len() / size * self.area());
+        for (place, to) in rows.enumerate() {
+            let (y, x) = (place / self.out[1], place % self.out[1] * self.stride[1]);
+            // The taps whose columns lie within the image.
+            let tap = |column: usize| column.saturating_sub(x).div_ceil(self.dilation[1]);
+            let first = tap(self.before[1]).min(width);
+            let end = tap(self.size[1] + self.before[1]).clamp(first, width);
+            let taps = to.chunks_exact_mut(width);
+            let rows =
+                image.chunks_exact(size).flat_map(|image| (0..height).map(move |k| (image, k)));
+            for ((image, k), to) in rows.zip(taps) {
+                let Some(row) = self.row(y, k).filter(|_| first < end) else {
+                    to.fill(0.0);
+                    continue;
+                };
+                let start = x + first * self.dilation[1] - self.before[1];
+                let row = image[row * self.size[1]..][..self.size[1]][start..].iter();
+                to[..first].fill(0.0);
+                to[end..].fill(0.0);
+                for (to, x) in to[first..end].iter_mut().zip(row.step_by(self.dilation[1])) {
+                    *to = *x;
                 }
             }
         }
@@ -249,8 +289,32 @@ impl Plane {
 }
 
 impl Plane {
-    /// Adds to images what each row of a matrix holds for a channel and a tap: [`Plane::unfold`]
-    /// the other way.
+    /// What each row of a matrix holds for a tap of one channel, plus a bias, where windows lie
+    /// side by side.
+    #[inline(always)]
+    fn spread(&self, columns: &[f32], bias: f32, image: &mut [f32]) {
+        let (kernel, width) = (self.kernel, self.out[1]);
+        let lines = |ky: usize, i: usize| &columns[ky * kernel[1] * self.places() + i * width..];
+        for (row, to) in image.chunks_exact_mut(self.size[1]).enumerate() {
+            let lines = lines(row % kernel[0], row / kernel[0]);
+            if kernel[1] == 2 {
+                let (a, b) = (&lines[..width], &lines[self.places()..][..width]);
+                for (to, (a, b)) in to.chunks_exact_mut(2).zip(a.iter().zip(b)) {
+                    to[0] = a + bias;
+                    to[1] = b + bias;
+                }
+                continue;
+            }
+            for kx in 0..kernel[1] {
+                let line = &lines[kx * self.places()..][..width];
+                for (to, x) in to[kx..].iter_mut().step_by(kernel[1]).zip(line) {
+                    *to = x + bias;
+                }
+            }
+        }
+    }
+
+    /// Adds to images what each row of a matrix holds for a channel and a tap.
     fn fold(&self, columns: &[f32], images: &mut [f32]) {
         let size = self.size[0] * self.size[1];
         let width = self.out[1];
@@ -322,8 +386,8 @@ impl Layout {
         self.starts == [[0, 0]] && plane.before == [0, 0] && [self.rows, self.pitch] == plane.size
     }
 
-    /// The values of an image.
-    fn fill(&self, c: &Call<'_>, plane: &Plane, image: &[f32], to: &mut [f32]) {
+    /// The values of an image for windows from row `first` on.
+    fn fill(&self, c: &Call<'_>, plane: &Plane, first: usize, image: &[f32], to: &mut [f32]) {
         let size = plane.size[0] * plane.size[1];
         let channel = self.starts.len() * self.rows * self.pitch;
         for_rows(
@@ -332,12 +396,12 @@ impl Layout {
             channel,
             [(to, channel)],
             #[inline(always)]
-            |i, [to]| self.fill_channel(plane, &image[i * size..][..size], to),
+            |i, [to]| self.fill_channel(plane, first, &image[i * size..][..size], to),
         );
     }
 
     #[inline(always)]
-    fn fill_channel(&self, plane: &Plane, from: &[f32], to: &mut [f32]) {
+    fn fill_channel(&self, plane: &Plane, first_row: usize, from: &[f32], to: &mut [f32]) {
         let [height, width] = plane.size;
         let images = to.chunks_exact_mut(self.rows * self.pitch);
         for (&[top, left], to) in self.starts.iter().zip(images) {
@@ -347,7 +411,7 @@ impl Layout {
             let end = (width + plane.before[1]).saturating_sub(left).div_ceil(stride);
             let (first, end) = (first.min(self.pitch), end.min(self.pitch));
             for (i, to) in to.chunks_exact_mut(self.pitch).enumerate() {
-                let row = (i * plane.stride[0] + top).checked_sub(plane.before[0]);
+                let row = ((first_row + i) * plane.stride[0] + top).checked_sub(plane.before[0]);
                 let Some(row) = row.filter(|&row| row < height && first < end) else {
                     to.fill(0.0);
                     continue;
@@ -385,6 +449,52 @@ fn every_other(from: &[f32], to: &mut [f32]) {
 
 /// The largest of each window of `f32`; `None` for other types and dimensions.
 pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, String> {
+    let greater = |y, x| if x > y { x } else { y };
+    pooled(c, window, f32::NEG_INFINITY, greater, |_, _| {})
+}
+
+/// The mean of each window of `f32`, with the padding if `whole`; `None` for other types and
+/// dimensions.
+pub(super) fn average(
+    c: &Call<'_>,
+    window: &Window,
+    whole: bool,
+) -> Result<Option<Tensor>, String> {
+    let mean = |plane: &Plane, y: &mut [f32]| {
+        let sizes = if whole { window.padded() } else { plane.counts() };
+        let inverse: Vec<f32> = sizes.into_iter().map(|n| 1.0 / n as f32).collect();
+        for y in y.chunks_exact_mut(inverse.len()) {
+            y.iter_mut().zip(&inverse).for_each(|(y, inverse)| *y *= inverse);
+        }
+    };
+    pooled(c, window, 0.0, |y, x| y + x, mean)
+}
+
+impl Plane {
+    /// How many values of the image each window holds.
+    fn counts(&self) -> Vec<usize> {
+        let along = |a: usize| -> Vec<usize> {
+            let mut n = vec![0; self.out[a]];
+            for k in 0..self.kernel[a] {
+                let (from, end) = self.within(a, k);
+                n[from..end].iter_mut().for_each(|n| *n += 1);
+            }
+            n
+        };
+        let (rows, columns) = (along(0), along(1));
+        rows.iter().flat_map(|&n| columns.iter().map(move |m| n * m)).collect()
+    }
+}
+
+/// f over the values of each window, from a first one on, and then `finish` over all of them.
+#[inline(always)]
+fn pooled(
+    c: &Call<'_>,
+    window: &Window,
+    first: f32,
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
+    finish: impl Fn(&Plane, &mut [f32]),
+) -> Result<Option<Tensor>, String> {
     let x = c.input(0)?;
     let (Data::F32(images), Some(plane)) = (x.data(), Plane::of(window)) else { return Ok(None) };
     let dims = [&x.dims()[..2], &window.out[..]].concat();
@@ -400,7 +510,7 @@ pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, Strin
         [(&mut y, places)],
         #[inline(always)]
         |i, [y]| {
-            y.fill(f32::NEG_INFINITY);
+            y.fill(first);
             let image = &images[i * size..][..size];
             for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
                 for ky in 0..plane.kernel[0] {
@@ -413,14 +523,27 @@ pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, Strin
                         }
                         let start =
                             from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
-                        let (y, row) = (&mut y[from..end], &row[start..]);
-                        if plane.stride[1] == 1 {
-                            for (y, &x) in y.iter_mut().zip(row) {
-                                *y = if x > *y { x } else { *y };
+                        let (y, row, own) = (&mut y[from..end], &row[start..], f);
+                        match plane.stride[1] {
+                            1 => {
+                                for (y, &x) in y.iter_mut().zip(row) {
+                                    *y = own(*y, x);
+                                }
                             }
-                        } else {
-                            for (y, &x) in y.iter_mut().zip(row.iter().step_by(plane.stride[1])) {
-                                *y = if x > *y { x } else { *y };
+                            2 => {
+                                let (pairs, rest) = row.as_chunks::<2>();
+                                let n = y.len().min(pairs.len());
+                                for (y, x) in y[..n].iter_mut().zip(pairs) {
+                                    *y = own(*y, x[0]);
+                                }
+                                if let (Some(y), [x]) = (y.get_mut(n), rest) {
+                                    *y = own(*y, *x);
+                                }
+                            }
+                            stride => {
+                                for (y, &x) in y.iter_mut().zip(row.iter().step_by(stride)) {
+                                    *y = own(*y, x);
+                                }
                             }
                         }
                     }
@@ -428,5 +551,6 @@ pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, Strin
             }
         },
     );
+    finish(&plane, &mut y);
     Ok(Some(Tensor::of(&dims, y.into())?))
 }

@@ -32,14 +32,25 @@ pub(super) struct Compiler<'a> {
 }
 
 /// Names around a graph: the plan that is being made there.
+#[derive(Default)]
 pub(super) struct Scope<'a> {
     slots: HashMap<String, usize>,
+    /// The names of constants.
+    fixed: HashMap<String, Arc<Tensor>>,
     outer: Option<&'a Scope<'a>>,
 }
 
 impl Scope<'_> {
     fn has(&self, name: &str) -> bool {
         self.slots.contains_key(name) || self.outer.is_some_and(|outer| outer.has(name))
+    }
+
+    /// The constant of this name, here or around.
+    fn constant(&self, name: &str) -> Option<&Arc<Tensor>> {
+        match (self.slots.contains_key(name), self.outer) {
+            (false, Some(outer)) => outer.constant(name),
+            _ => self.fixed.get(name),
+        }
     }
 }
 
@@ -81,7 +92,7 @@ impl<'a> Compiler<'a> {
         }
         let (mut around, outer_scope) = outer.map(|(plan, scope)| (plan, scope)).unzip();
         let mut plan = Plan::default();
-        let mut scope = Scope { slots: HashMap::new(), outer: outer_scope.as_deref() };
+        let mut scope = Scope { outer: outer_scope.as_deref(), ..Scope::default() };
         let define = |plan: &mut Plan, scope: &mut Scope<'_>, name: &str| {
             if scope.slots.contains_key(name) {
                 return Err(Error::Malformed(format!("the value `{name}` is defined twice")));
@@ -110,11 +121,21 @@ impl<'a> Compiler<'a> {
             }
             // An input with the same name has this value by default.
             let slot = plan.slot(&mut scope, &proto.name);
-            plan.constants.push((slot, Arc::new(tensor)));
+            let tensor = Arc::new(tensor);
+            if !plan.inputs.contains(&slot) {
+                scope.fixed.insert(proto.name.clone(), tensor.clone());
+            }
+            plan.constants.push((slot, tensor));
         }
         let mut captured: Vec<(String, usize)> = Vec::new();
         for proto in &graph.node {
             let node = self.node(proto, &mut plan, &mut scope, &mut captured)?;
+            // Known at once, for the graphs within the nodes that follow.
+            if let (Some(tensor), [Some(slot)]) = (constant(&node), &node.outputs[..]) {
+                scope.fixed.insert(plan.names[*slot].clone(), tensor.clone());
+                plan.constants.push((*slot, tensor));
+                continue;
+            }
             plan.nodes.push(node);
         }
         for info in &graph.output {
@@ -139,19 +160,11 @@ impl<'a> Compiler<'a> {
         drop(scope);
         if let (Some(around), Some(scope)) = (around.as_mut(), outer_scope) {
             // What never changes outside is a constant here.
-            let known: HashMap<usize, &Arc<Tensor>> = around
-                .constants
-                .iter()
-                .filter(|(slot, _)| !around.inputs.contains(slot))
-                .map(|(slot, tensor)| (*slot, tensor))
-                .collect();
-            let fixed = captured.iter().filter_map(|(name, here)| {
-                let tensor = known.get(scope.slots.get(name)?)?;
-                Some((*here, Arc::clone(tensor)))
+            captured.retain(|(name, here)| {
+                let tensor = scope.constant(name);
+                plan.constants.extend(tensor.map(|tensor| (*here, Arc::clone(tensor))));
+                tensor.is_none()
             });
-            let fixed: Vec<_> = fixed.collect();
-            captured.retain(|(_, here)| !fixed.iter().any(|(slot, _)| slot == here));
-            plan.constants.extend(fixed);
             for (name, here) in captured {
                 let there = match scope.slots.get(&name) {
                     Some(&slot) => slot,
@@ -287,14 +300,12 @@ impl<'a> Compiler<'a> {
                     return Err(bad("nests too deep"));
                 }
                 // What the inner graph needs from outside must be known here first.
-                let mut around = (
-                    std::mem::take(plan),
-                    Scope { slots: std::mem::take(&mut scope.slots), outer: scope.outer },
-                );
+                let mut around =
+                    (std::mem::take(plan), Scope { outer: scope.outer, ..std::mem::take(scope) });
                 let before = around.0.names.len();
                 let inner = self.graph(graph, Some(&mut around));
                 *plan = around.0;
-                scope.slots = around.1.slots;
+                *scope = around.1;
                 for slot in before..plan.names.len() {
                     captured.push((plan.names[slot].clone(), slot));
                 }
@@ -307,6 +318,14 @@ impl<'a> Compiler<'a> {
                 )));
             }
         })
+    }
+}
+
+/// The tensor that a node holds.
+fn constant(node: &Node) -> Option<Arc<Tensor>> {
+    match node.attributes.get("value") {
+        Some(Attribute::Tensor(tensor)) if node.operator.name == "Constant" => Some(tensor.clone()),
+        _ => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Neighbouring nodes that are one operation: a bias after a product or a convolution, a
 //! normalisation by stored statistics after a convolution.
 
-use super::{Node, Plan};
+use super::{Node, Plan, patterns};
 use crate::onnx::data::Data;
-use crate::onnx::ops::{self, BIASED};
+use crate::onnx::ops::BIASED;
 use crate::onnx::session::Attribute;
 use crate::onnx::tensor::Tensor;
 use std::collections::HashMap;
@@ -11,9 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 /// Rewrites the nodes of a plan whose constants are folded, and keeps the constants that are read.
 pub(super) fn fuse(plan: &mut Plan) {
-    let mut readers = plan.readers();
+    skip_identities(plan);
     let constants = plan.fixed();
-    gelus(plan, &constants, &mut readers);
+    patterns::join(plan, &constants);
+    let readers = plan.readers();
     let mut fuser = Fuser { constants, made: Vec::new(), next: plan.names.len() };
     // The node that makes each value that has one reader.
     let mut makers: HashMap<usize, usize> = HashMap::new();
@@ -47,69 +48,27 @@ pub(super) fn fuse(plan: &mut Plan) {
     plan.constants.retain(|(slot, _)| readers[*slot] > 0 || plan.inputs.contains(slot));
 }
 
-/// Finds x / 2 · (1 + erf(x / √2)) in its five nodes, whichever is multiplied first.
-fn gelus(plan: &mut Plan, constants: &HashMap<usize, Arc<Tensor>>, readers: &mut [usize]) {
-    let Some(gelu) = ops::find("", "Gelu") else { return };
-    let single = |slot: Option<usize>| match constants.get(&slot?)?.data() {
-        Data::F32(v) if v.len() == 1 => v.first().copied(),
-        _ => None,
-    };
-    let near = |slot: Option<usize>, value: f32| {
-        single(slot).is_some_and(|x| (x - value).abs() <= 1e-6 * value)
-    };
-    // The other input of a node that has a constant near a value.
-    let beside = |node: &Node, value: f32| match node.inputs[..] {
-        [a, b] if near(b, value) => a,
-        [a, b] if near(a, value) => b,
-        _ => None,
-    };
-    let mut next: HashMap<usize, usize> = HashMap::new();
-    let mut maker: HashMap<usize, usize> = HashMap::new();
-    for (i, node) in plan.nodes.iter().enumerate() {
-        next.extend(node.inputs.iter().flatten().map(|&slot| (slot, i)));
-        maker.extend(node.outputs.iter().flatten().map(|&slot| (slot, i)));
-    }
-    let nodes = &plan.nodes;
-    // The one node that reads what another makes.
-    let after = |i: usize, name: &str| {
-        let &[Some(slot)] = &nodes[i].outputs[..] else { return None };
-        let j = *next.get(&slot)?;
-        (readers[slot] == 1 && nodes[j].operator.name == name).then_some((j, slot))
-    };
-    let with = |i: usize, x: usize, own: usize| matches!(nodes[i].inputs[..], [Some(a), Some(b)] if (a, b) == (x, own) || (b, a) == (x, own));
-    let find = |erf: usize| -> Option<([usize; 4], usize, usize)> {
-        let &[Some(scaled)] = &nodes[erf].inputs[..] else { return None };
-        let first = *maker.get(&scaled)?;
-        let x = match nodes[first].operator.name {
-            "Div" if near(*nodes[first].inputs.get(1)?, std::f32::consts::SQRT_2) => {
-                nodes[first].inputs[0]?
+/// Reads values where they come from, instead of by way of nodes that pass them on.
+fn skip_identities(plan: &mut Plan) {
+    let mut origins: HashMap<usize, usize> = HashMap::new();
+    let outputs = std::mem::take(&mut plan.outputs);
+    plan.nodes.retain_mut(|node| {
+        let origin = |slot: &mut usize| *slot = origins.get(slot).copied().unwrap_or(*slot);
+        node.inputs.iter_mut().flatten().for_each(origin);
+        for attribute in node.attributes.values_mut() {
+            if let Attribute::Graph(inner) = attribute {
+                inner.captured.iter_mut().for_each(|(there, _)| origin(there));
             }
-            "Mul" => beside(&nodes[first], std::f32::consts::FRAC_1_SQRT_2)?,
-            _ => return None,
-        };
-        let (add, _) = after(erf, "Add").filter(|_| readers[scaled] == 1)?;
-        beside(&nodes[add], 1.0)?;
-        let (one, from) = after(add, "Mul")?;
-        let (two, between) = after(one, "Mul")?;
-        let half_first = beside(&nodes[one], 0.5).is_some() && with(two, x, between);
-        let half_last = with(one, x, from) && beside(&nodes[two], 0.5).is_some();
-        (half_first || half_last).then_some(([first, erf, add, one], two, x))
-    };
-    let erfs = (0..nodes.len()).filter(|&i| nodes[i].operator.name == "Erf");
-    let found: Vec<_> = erfs.filter_map(find).collect();
-    let mut gone = vec![false; nodes.len()];
-    for (parts, last, x) in found {
-        for i in parts {
-            gone[i] = true;
         }
-        let node = &mut plan.nodes[last];
-        node.operator = gelu;
-        node.inputs = vec![Some(x)];
-        node.fixed = vec![(false, OnceLock::default())];
-        readers[x] -= 1;
-    }
-    let mut gone = gone.into_iter();
-    plan.nodes.retain(|_| !gone.next().unwrap_or(false));
+        match (node.operator.name, &node.inputs[..], &node.outputs[..]) {
+            ("Identity", &[Some(from)], &[Some(to)]) if !outputs.contains(&to) => {
+                origins.insert(to, from);
+                false
+            }
+            _ => true,
+        }
+    });
+    plan.outputs = outputs;
 }
 
 struct Fuser {
