@@ -10,12 +10,12 @@ use ff_tensor::{DType, Device, Tensor, bf16};
 
 /// Sequences, sequence length, heads and features per head.
 #[derive(Clone, Copy)]
-struct Shape {
-    batch: usize,
-    length: usize,
-    heads: usize,
-    dim: usize,
-    bf16: bool,
+pub(crate) struct Shape {
+    pub(crate) batch: usize,
+    pub(crate) length: usize,
+    pub(crate) heads: usize,
+    pub(crate) dim: usize,
+    pub(crate) bf16: bool,
 }
 
 /// GPT-2 at two lengths, a smaller shape, and one of a character model.
@@ -43,7 +43,7 @@ pub(crate) fn works() -> Vec<Work> {
     works.push(Work {
         name: "attention-step/gpt2-t1024".to_owned(),
         arithmetic: Arithmetic::F32,
-        flops: (4 * shape.length * shape.heads * shape.dim) as f64,
+        flops: shape.generate_flops(),
         run: Box::new(move |device, clock| shape.generate(device, clock)),
     });
     works
@@ -52,9 +52,14 @@ pub(crate) fn works() -> Vec<Work> {
 impl Shape {
     /// Two products forward and five backward (including the recomputed scores) over the unmasked
     /// pairs.
-    fn flops(self) -> f64 {
+    pub(crate) fn flops(self) -> f64 {
         let pairs = self.length * (self.length + 1) / 2;
         (7 * 2 * pairs * self.dim * self.heads * self.batch) as f64
+    }
+
+    /// One query: its scores, and the sum of the values.
+    pub(crate) fn generate_flops(self) -> f64 {
+        (4 * self.length * self.heads * self.dim) as f64
     }
 
     fn values(self, device: &Device, dims: &[usize]) -> Result<Tensor, Error> {
@@ -72,7 +77,7 @@ impl Shape {
         Attention { causal: true, fused: true, ..op }
     }
 
-    fn train(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    pub(crate) fn train(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
         let op = self.op().op();
         let params = Params::allocate(device, DType::F32, vec![], true)?;
         let mut graph = Graph::new(device, params);
@@ -86,7 +91,7 @@ impl Shape {
         Ok(())
     }
 
-    fn generate(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    pub(crate) fn generate(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
         let (op, width) = (self.op(), self.heads * self.dim);
         let qkv = self.values(device, &[1, self.length, 3 * width])?;
         let mut cache = KeyValueCache::new(device, DType::F32, 1, width, self.length)?;

@@ -11,17 +11,18 @@ use ff_ops::Activation;
 use ff_tensor::{DType, Device, Tensor, bf16};
 
 /// GPT-2's block: 768 → 3072 → 768 with biases and the exact GELU.
-const GPT2: Block = Block { tokens: 1024, width: 768, hidden: 3072, gated: false, bf16: false };
+pub(crate) const GPT2: Block =
+    Block { tokens: 1024, width: 768, hidden: 3072, gated: false, bf16: false };
 /// The block of a Llama with 1.1 billion parameters: 2048 → 5632 → 2048, SwiGLU, no biases.
 const LLAMA: Block = Block { tokens: 512, width: 2048, hidden: 5632, gated: true, bf16: false };
 
 #[derive(Clone, Copy)]
-struct Block {
-    tokens: usize,
-    width: usize,
-    hidden: usize,
-    gated: bool,
-    bf16: bool,
+pub(crate) struct Block {
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+    pub(crate) hidden: usize,
+    pub(crate) gated: bool,
+    pub(crate) bf16: bool,
 }
 
 pub(crate) fn works() -> Vec<Work> {
@@ -41,12 +42,12 @@ pub(crate) fn works() -> Vec<Work> {
 
 impl Block {
     /// One forward pass and twice as much backward, for two matrices or three.
-    fn flops(self) -> f64 {
+    pub(crate) fn flops(self) -> f64 {
         let matrices = if self.gated { 3 } else { 2 };
         (3 * 2 * self.tokens * self.width * self.hidden * matrices) as f64
     }
 
-    fn run(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    pub(crate) fn run(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
         let mut builder = Builder::new();
         let op = ff_ops::FeedforwardBlock {
             activation: if self.gated { Activation::Silu } else { Activation::Gelu },

@@ -10,12 +10,12 @@ use ff_ops::LinearCrossEntropy;
 use ff_tensor::{DType, Device, Tensor, bf16};
 
 #[derive(Clone, Copy)]
-struct Head {
-    name: &'static str,
-    tokens: usize,
-    width: usize,
-    classes: usize,
-    bf16: bool,
+pub(crate) struct Head {
+    pub(crate) name: &'static str,
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+    pub(crate) classes: usize,
+    pub(crate) bf16: bool,
 }
 
 /// A small vocabulary of characters, and GPT-2's, with logits computed in chunks, twice.
@@ -29,7 +29,7 @@ pub(crate) fn works() -> Vec<Work> {
     let work = |head: Head| Work {
         name: format!("head-{}/{}", if head.bf16 { "bf16" } else { "f32" }, head.name),
         arithmetic: if head.bf16 { Arithmetic::Bf16 } else { Arithmetic::F32 },
-        flops: (3 * 2 * head.tokens * head.width * head.classes) as f64,
+        flops: head.flops(),
         run: Box::new(move |device, clock| head.run(device, clock)),
     };
     let rounded = HEADS.map(|head| Head { bf16: true, ..head });
@@ -37,7 +37,12 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 impl Head {
-    fn run(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    /// Logits, the gradient of the input and that of the weight; logits computed twice count once.
+    pub(crate) fn flops(self) -> f64 {
+        (3 * 2 * self.tokens * self.width * self.classes) as f64
+    }
+
+    pub(crate) fn run(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
         let Self { tokens, width, classes, .. } = self;
         let spec = ParamSpec::new("weight", [classes, width], ParamKind::Weight);
         let mut params = Params::allocate(device, DType::F32, vec![spec], true)?;

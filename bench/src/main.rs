@@ -42,16 +42,17 @@ use work::{Error, works};
 #[command(name = "ff-bench", version)]
 struct Arguments {
     /// Print one JSON object per line instead of a table.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-    /// Run only the works whose name contains this; separate several with commas.
-    #[arg(long, value_name = "PATTERN", default_value = "")]
+    /// Run only the works, or the parts of scaling, whose name contains this; separate several with
+    /// commas.
+    #[arg(long, value_name = "PATTERN", default_value = "", global = true)]
     only: String,
     /// The number of threads; 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0, global = true)]
     threads: usize,
     /// The seconds of timing per work.
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, global = true)]
     seconds: f64,
     /// List the works without running them.
     #[arg(long)]
@@ -62,7 +63,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure how the cost of a step grows with batch, width and depth, and the cost of odd sizes.
+    /// Measure how the cost grows with batch, width, depth, tokens, sequence length, vocabulary and
+    /// threads, beside the limits of the machine, and the cost of odd sizes.
     Scaling {
         /// The path of the plot.
         #[arg(long, value_name = "FILE", default_value = "target/scaling.svg")]
@@ -93,8 +95,16 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.command {
         Some(Command::Scaling { out }) => {
-            let device = open(arguments.threads)?;
-            return scaling::run(&device, &Peaks::measure(&device), out);
+            return scaling::run(
+                arguments.threads,
+                arguments.json,
+                &|part| arguments.only.split(',').any(|pattern| part.contains(pattern)),
+                Pace {
+                    warm_up: Duration::from_millis(100),
+                    ..Pace::seconds(0.2 * arguments.seconds)
+                },
+                out,
+            );
         }
         Some(Command::CoreToCore { within, patience }) => {
             let (within, start) = (within.unwrap_or(f64::INFINITY), Instant::now());

@@ -112,3 +112,16 @@ pub(crate) fn core_to_core() -> f64 {
     rounds.sort_by(f64::total_cmp);
     rounds[rounds.len() / 2]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where another process or a single core keeps the two threads from running together.
+    #[test]
+    fn the_probe_ends() {
+        let start = Instant::now();
+        let took = core_to_core();
+        assert!(took > 0.0 && start.elapsed() < Duration::from_secs(5), "{took}");
+    }
+}

@@ -14,6 +14,15 @@ pub(crate) enum Arithmetic {
     Bf16,
 }
 
+impl Arithmetic {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// One line of the benchmark.
 pub(crate) struct Work {
     /// The name.

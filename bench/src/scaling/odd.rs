@@ -4,6 +4,7 @@ use super::layer_seconds;
 use crate::clock::Pace;
 use crate::work::Error;
 use ff_tensor::Device;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,17 +48,10 @@ impl Ratio {
 }
 
 /// Measures all kinds, prints the worst of each, and returns the times of the squares.
-pub(crate) fn measure(device: &Device) -> Result<Vec<(usize, f64)>, Error> {
-    println!(
-        "\nOne layer with bias and ReLU, forward and backward: time(n) / time(next multiple of \
-         {MULTIPLE}), n from 1 to"
-    );
-    println!(
-        "300, 511 to 514, 767 to 770 and 1023 to 1026; the other sizes are {OTHER} where one alone \
-         is n.\n"
-    );
-    println!("| size n is | sizes over {ALLOWED} | worst | n | µs | next multiple, µs |");
-    println!("|---|---:|---:|---:|---:|---:|");
+pub(crate) fn measure(json: bool, device: &Device) -> Result<Vec<(usize, f64)>, Error> {
+    if !json {
+        head();
+    }
     let mut square = Vec::new();
     for (i, (name, shape)) in KINDS.iter().enumerate() {
         let seconds = |n: usize| layer_seconds(device, shape(n), PACE);
@@ -84,6 +78,20 @@ pub(crate) fn measure(device: &Device) -> Result<Vec<(usize, f64)>, Error> {
         ratios.sort_by(|a, b| b.value().total_cmp(&a.value()));
         let over = ratios.iter().filter(|ratio| ratio.value() > ALLOWED).count();
         for (row, ratio) in ratios.iter().take(WORST).enumerate() {
+            if json {
+                let line = json!({
+                    "part": "odd",
+                    "kind": name,
+                    "n": ratio.n,
+                    "ratio": ratio.value(),
+                    "us_min": ratio.seconds * 1e6,
+                    "next_us_min": ratio.next * 1e6,
+                    "over": over,
+                    "of": ratios.len(),
+                });
+                println!("{line}");
+                continue;
+            }
             let (name, over) = if row == 0 {
                 (*name, format!("{over} of {}", ratios.len()))
             } else {
@@ -102,6 +110,20 @@ pub(crate) fn measure(device: &Device) -> Result<Vec<(usize, f64)>, Error> {
         }
     }
     Ok(square)
+}
+
+/// The words before the table, and its head.
+fn head() {
+    println!(
+        "\nOne layer with bias and ReLU, forward and backward: time(n) / time(next multiple of \
+         {MULTIPLE}), n from 1 to"
+    );
+    println!(
+        "300, 511 to 514, 767 to 770 and 1023 to 1026; the other sizes are {OTHER} where one alone \
+         is n.\n"
+    );
+    println!("| size n is | sizes over {ALLOWED} | worst | n | µs | next multiple, µs |");
+    println!("|---|---:|---:|---:|---:|---:|");
 }
 
 fn sizes() -> impl Iterator<Item = usize> {

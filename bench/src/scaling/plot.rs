@@ -1,37 +1,101 @@
-//! The sweeps as one plot.
+//! The measurements as one plot.
 
-use super::sweep::Sweep;
-use crate::peaks::Peaks;
+use super::Roof;
+use super::sweep::{Point, Sweep};
+use super::threads::Curve;
 use crate::svg::{Axis, Panel, Series, page};
+use crate::work::Arithmetic;
 
-/// Five panels: three sweeps with the minimum time at the peak, the roofline, and every size from 1
+/// A panel for each sweep beside the roofline's time, the roofline, threads, and every size from 1
 /// to 300.
 pub(crate) fn draw(
     sweeps: &[Sweep],
+    curves: &[Curve],
     square: &[(usize, f64)],
-    peaks: &Peaks,
-    bandwidth: f64,
+    roof: &Roof,
 ) -> String {
-    let mut panels: Vec<Panel> = sweeps
-        .iter()
-        .map(|sweep| {
-            let at = |y: fn(&super::sweep::Point, f64) -> f64| {
-                sweep.points.iter().map(|p| (p.size as f64, y(p, peaks.f32))).collect()
-            };
-            Panel {
-                title: format!("A training step as {} grows", sweep.name),
-                x: Axis::log(sweep.name),
-                y: Axis::log("µs"),
-                series: vec![
-                    Series::dotted("measured", at(|p, _| p.seconds * 1e6)),
-                    Series::limit("FLOP at the peak", at(|p, peak| p.flops / peak * 1e6)),
-                ],
-            }
-        })
-        .collect();
-    panels.push(roofline(sweeps, peaks, bandwidth));
-    let flops = |n: f64| 6.0 * n.powi(3);
-    panels.push(Panel {
+    let mut panels: Vec<Panel> = sweeps.iter().map(|sweep| growth(sweep, roof)).collect();
+    if !sweeps.is_empty() {
+        panels.push(roofline(sweeps, roof));
+    }
+    if !curves.is_empty() {
+        panels.push(threads(curves));
+    }
+    if !square.is_empty() {
+        panels.push(squares(square, roof));
+    }
+    page("How the cost of a step grows", &panels)
+}
+
+fn growth(sweep: &Sweep, roof: &Roof) -> Panel {
+    let of = |arithmetic, y: &dyn Fn(&Point) -> f64| -> Vec<(f64, f64)> {
+        let points = sweep.points.iter().filter(|p| p.arithmetic == arithmetic);
+        points.map(|p| (p.size as f64, y(p) * 1e6)).collect()
+    };
+    let mut series = Vec::new();
+    for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
+        let measured = of(arithmetic, &|p| p.seconds);
+        if !measured.is_empty() {
+            series.push(Series::dotted(arithmetic.name(), measured));
+        }
+    }
+    let limit = of(Arithmetic::F32, &|p| roof.seconds(p.arithmetic, p.flops, p.bytes));
+    series.push(Series::limit("roofline, f32", limit));
+    Panel { title: sweep.title.to_owned(), x: Axis::log(sweep.axis), y: Axis::log("µs"), series }
+}
+
+fn roofline(sweeps: &[Sweep], roof: &Roof) -> Panel {
+    let points = |names: &[&str]| -> Vec<(f64, f64)> {
+        let sweeps = sweeps.iter().filter(|s| names.iter().any(|name| s.name.starts_with(name)));
+        let points = sweeps.flat_map(|s| &s.points).filter(|p| p.arithmetic == Arithmetic::F32);
+        points.map(|p| (p.flops / p.bytes, p.flops / p.seconds / 1e9)).collect()
+    };
+    let groups = [
+        ("steps", points(&["step"])),
+        ("blocks, head", points(&["block", "head"])),
+        ("attention", points(&["attention", "cache"])),
+    ];
+    let intensities = || groups.iter().flat_map(|group| &group.1).map(|p| p.0);
+    let (low, high) = intensities().fold((f64::MAX, 0.0f64), |(l, h), x| (l.min(x), h.max(x)));
+    let ridge = roof.peaks.f32 / roof.bandwidth;
+    let line = [low.min(ridge), ridge, high.max(2.0 * ridge)]
+        .map(|x| (x, (x * roof.bandwidth).min(roof.peaks.f32) / 1e9));
+    let filled = groups.into_iter().filter(|group| !group.1.is_empty());
+    let mut series: Vec<Series> = filled.map(|(name, points)| Series::dots(name, points)).collect();
+    series.push(Series::limit("roof", line.to_vec()));
+    Panel {
+        title: "Roofline, f32".into(),
+        x: Axis::log("FLOP per byte, if nothing stayed in a cache"),
+        y: Axis::log("GFLOP/s"),
+        series,
+    }
+}
+
+fn threads(curves: &[Curve]) -> Panel {
+    let mut series = Vec::new();
+    for (prefix, name) in
+        [("train/mnist", "step"), ("ffn-f32", "block"), ("attention-f32", "attention")]
+    {
+        let Some(curve) = curves.iter().find(|curve| curve.name.starts_with(prefix)) else {
+            continue;
+        };
+        let points = curve.points.iter().map(|p| (p.threads as f64, curve.speed_up(p)));
+        series.push(Series::dotted(name, points.collect()));
+    }
+    let counts = curves[0].points.iter().map(|p| p.threads as f64);
+    series.push(Series::limit("ideal", counts.map(|n| (n, n)).collect()));
+    Panel {
+        title: "Speed-up by threads".into(),
+        x: Axis::log("threads"),
+        y: Axis::log("times one thread"),
+        series,
+    }
+}
+
+fn squares(square: &[(usize, f64)], roof: &Roof) -> Panel {
+    let at_peak = |n: usize| 6.0 * (n as f64).powi(3) / roof.peaks.f32 * 1e6;
+    let large = square.iter().filter(|&&(n, _)| n >= 48);
+    Panel {
         title: "One layer n → n with n rows, forward and backward".into(),
         x: Axis::linear("n"),
         y: Axis::log("µs"),
@@ -39,37 +103,8 @@ pub(crate) fn draw(
             Series::line("measured", square.iter().map(|&(n, s)| (n as f64, s * 1e6)).collect()),
             Series::limit(
                 "FLOP at the peak",
-                square
-                    .iter()
-                    .filter(|&&(n, _)| n >= 48)
-                    .map(|&(n, _)| (n as f64, flops(n as f64) / peaks.f32 * 1e6))
-                    .collect(),
+                large.map(|&(n, _)| (n as f64, at_peak(n))).collect(),
             ),
         ],
-    });
-    page("How the cost of a training step grows", &panels)
-}
-
-fn roofline(sweeps: &[Sweep], peaks: &Peaks, bandwidth: f64) -> Panel {
-    let mut series: Vec<Series> = sweeps
-        .iter()
-        .map(|sweep| {
-            let points = sweep.points.iter();
-            let place = |p: &super::sweep::Point| (p.flops / p.bytes, p.flops / p.seconds / 1e9);
-            Series::dots(sweep.name, points.map(place).collect())
-        })
-        .collect();
-    let intensities = || sweeps.iter().flat_map(|s| &s.points).map(|p| p.flops / p.bytes);
-    let (low, high) = intensities().fold((f64::MAX, 0.0f64), |(l, h), x| (l.min(x), h.max(x)));
-    let ridge = peaks.f32 / bandwidth;
-    let roof = [low, ridge, high.max(2.0 * ridge)]
-        .map(|x| (x, (x * bandwidth).min(peaks.f32) / 1e9))
-        .to_vec();
-    series.push(Series::limit("memory, FMA peak", roof));
-    Panel {
-        title: "Roofline".into(),
-        x: Axis::log("FLOP per byte, if nothing stayed in a cache"),
-        y: Axis::log("GFLOP/s"),
-        series,
     }
 }
