@@ -73,6 +73,7 @@ if ! $report; then
     fi
   fi
   cargo build --locked --release -p ff-bench
+  bench="${CARGO_TARGET_DIR:-target}/release/ff-bench"
   if [[ " $peers " =~ " "(burn|candle)" " ]]; then
     RUSTFLAGS="-C target-cpu=native" cargo build --release --manifest-path bench/peers/rust/Cargo.toml \
       --target-dir target/bench-peers
@@ -80,7 +81,7 @@ if ! $report; then
 
   peer() { "${pin[@]}" "$py" "bench/peers/$1_peer.py" --threads "$threads" --seconds "$seconds" --only "$only" "${@:2}"; }
   rust_peer() { "${pin[@]}" target/bench-peers/release/ff-bench-peers "$1" --seconds "$seconds" --only "$only"; }
-  ours() { "${pin[@]}" target/release/ff-bench --json --threads "$threads" "$@"; }
+  ours() { "${pin[@]}" "$bench" --json --threads "$threads" "$@"; }
   take_turn() {
     case "$1" in
       ours) ours --seconds "$seconds" --only "${only:-gemm-nt/512x512x512,gemm-nt/1024,gemm-nt/2048,gemm-bf16-nt/512x512x512,gemm-bf16-nt/1024,gemm-bf16-nt/2048,train/,infer1/,infer32/,empty,ffn-,attention,head-,experts-,lm-,fit/}" ;;
@@ -92,7 +93,7 @@ if ! $report; then
       burn | candle) rust_peer "$1" ;;
     esac
   }
-  settle() { "${pin[@]}" target/release/ff-bench core-to-core --within "${FF_BENCH_SETTLE:-80}" --patience 20 >>"$lines/settled.jsonl"; }
+  settle() { "${pin[@]}" "$bench" core-to-core --within "${FF_BENCH_SETTLE:-80}" --patience 20 >>"$lines/settled.jsonl"; }
   for round in $(seq "$rounds"); do
     for name in $peers; do
       case "$name" in memory | end-to-end | scaling | generation | finetuning) continue ;; esac
@@ -133,7 +134,16 @@ if ! $report; then
         [ ! -f "$lines/$name.txt" ] || cp "$lines/$name.txt" "bench/results/$family-$name.txt" ;;
       scaling)
         echo "scaling" >&2
-        "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out "bench/results/$family.svg" >"$lines/scaling.md" ;;
+        page="bench/results/$family-scaling.md"
+        {
+          echo "# How the cost grows on $family"
+          echo
+          echo "Written by \`$command\` on $(date +%F), commit $(git rev-parse --short HEAD), $(lscpu | sed -n 's/^Model name: *//p'); [README.md](../README.md#how-cost-grows) says what is measured."
+          echo
+          echo "![plots]($family-scaling.svg)"
+          echo
+          "${pin[@]}" "$bench" scaling --threads "$threads" --seconds "$seconds" --only "$only" --out "bench/results/$family-scaling.svg" | sed '/^The picture is in/d'
+        } >"$page.new" && mv "$page.new" "$page" ;;
     esac
   done
   if [ -n "${py:-}" ]; then

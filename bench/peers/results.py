@@ -218,15 +218,19 @@ def index():
     """One line per family, read from the heads of their files."""
     rows = []
     for path in sorted((BENCH / "results").glob("*.md")):
+        if path.stem.endswith("-scaling"):
+            continue
         head = path.read_text().split("\n## ")[0].splitlines()
         found = dict(line[2:].split(": ", 1) for line in head if line.startswith("- ") and ": " in line)
+        scaling = path.with_name(f"{path.stem}-scaling.md")
+        growth = f"[by size and threads](results/{scaling.name})" if scaling.exists() else "–"
         said = found.get("peak, measured in the same runs", "–")
-        rows.append([f"[{path.stem}](results/{path.name})", found.get("date", "–").split(";")[0], found.get("threads", "–"), said])
+        rows.append([f"[{path.stem}](results/{path.name})", found.get("date", "–").split(";")[0], found.get("threads", "–"), said, growth])
     return "\n\n".join([
         "# feedforward and its peers on the same works",
         "One file for each processor family that was measured, written by `bench/compare.sh`; [README.md](README.md) says how each figure is "
         "measured and what falls short.",
-        table(["vendor-family-model", "measured", "threads, kernels", "peak"], rows),
+        table(["vendor-family-model", "measured", "threads, kernels", "peak", "how cost grows"], rows),
     ])
 
 
@@ -328,14 +332,13 @@ def main():
     ]
     for title, body in sections:
         out += [title, body or "Not measured in this run."]
-    picture = BENCH / "results" / f"{family()}.svg"
-    scaling = LINES / "scaling.md"
-    text = scaling.read_text().split("\nThe picture is in")[0].strip() if scaling.exists() else "Not measured in this run."
     published = [BENCH / "results" / f"{family()}-{name}.txt" for name in ("generation", "finetuning")]
     published = [f"```\n{path.read_text().strip()}\n```" for path in published if path.exists()]
     if published:
         out += ["## A published model", "SmolLM2-135M beside llama.cpp, and beside PyTorch and PEFT.", *published]
-    out += ["## How cost grows", f"![sweeps]({picture.name})" if scaling.exists() and picture.exists() else "", text]
+    scaling = BENCH / "results" / f"{family()}-scaling.md"
+    if scaling.exists():
+        out += ["## How cost grows", f"[By size and by threads]({scaling.name}), written by `bench/compare.sh --peers scaling`."]
     (BENCH / "results" / f"{family()}.md").write_text("\n\n".join(part.strip("\n") for part in out if part) + "\n")
     (BENCH / "RESULTS.md").write_text(index())
 
