@@ -30,6 +30,12 @@ ATTENTION = [
     ("chars-b12-t64", 12, 64, 4, 32),
     ("gpt2-b1-t1024", 1, 1024, 12, 64),
 ]
+# Name, tokens, width, classes of the last layer with its loss.
+HEADS = [
+    ("characters", 768, 128, 65),
+    ("small", 2048, 384, 8192),
+    ("gpt2", 1024, 768, 50257),
+]
 # Name, vocabulary, layers, heads, width, context, windows per training step.
 LANGUAGE_MODELS = [
     ("gpt2-4x128", 65, 4, 4, 128, 64, 12),

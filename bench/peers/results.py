@@ -278,6 +278,7 @@ def main():
     products = [f"{kind}/{size}" for kind in ("gemm-nt", "gemm-bf16-nt") for size in sizes]
     shapes = ["gpt2-b4-t64", "small-b4-t256", "chars-b12-t64", "gpt2-b1-t1024"]
     attention = [f"attention-{kind}/{shape}" for kind in ("f32", "bf16") for shape in shapes] + ["attention-step/gpt2-t1024"]
+    heads = [f"head-{kind}/{name}" for kind in ("f32", "bf16") for name in ("characters", "small", "gpt2")]
     models = [f"lm-{kind}/gpt2-{size}" for kind in ("f32", "bf16") for size in ("4x128", "6x384", "124m")]
     out = [
         f"# feedforward and its peers on {family()}",
@@ -316,6 +317,10 @@ def main():
         "Causal, q, k and v in one tensor, forward and backward; FLOP of the pairs that see each other, in seven products. Then a step of generation.",
         judged(attention, "GFLOP/s"),
         everybody(attention),
+        "## The output head",
+        "The last layer of a language model with softmax cross-entropy, forward and backward; the gradient of the weight is added to the one that is there.",
+        judged(heads, "GFLOP/s"),
+        everybody(heads),
         "## Language models",
         "A training step of GPT-2 with AdamW and clipping.",
         judged(models, "GFLOP/s"),

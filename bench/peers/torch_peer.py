@@ -129,6 +129,23 @@ def attention(batch, length, heads, dim, dtype):
     return make
 
 
+def head(tokens, width, classes, dtype):
+    def make():
+        weight = nn.Parameter((0.02 * torch.randn(classes, width)).to(dtype))
+        loss = compiled(lambda x, y: F.cross_entropy(F.linear(x, weight).float(), y))
+        x = torch.randn(tokens, width, dtype=dtype, requires_grad=True)
+        y = torch.arange(tokens) * 7919 % classes
+
+        def step():
+            # As in blocks, the gradient of the weight accumulates.
+            x.grad = None
+            loss(x, y).backward()
+
+        return common.repeat(step)
+
+    return make
+
+
 def attention_step(length, heads, dim):
     def make():
         q, k, v = (torch.randn(1, heads, n, dim) for n in (1, length, length))
@@ -189,6 +206,7 @@ for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
     works += [(f"gemm-{layout}/{'x'.join(map(str, size))}", product(*size, dtype)) for size in common.PRODUCTS]
     works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
     works += [(f"attention-{kind}/{name}", attention(*shape, dtype)) for name, *shape in common.ATTENTION]
+    works += [(f"head-{kind}/{name}", head(*sizes, dtype)) for name, *sizes in common.HEADS]
     works += [
         (f"lm-{kind}/{name}", language_model(*model, dtype))
         for name, *model in common.LANGUAGE_MODELS

@@ -87,7 +87,7 @@ fn threads(curves: &[Curve]) -> Panel {
     Panel {
         title: "Speed-up by threads".into(),
         x: Axis::log("threads"),
-        y: Axis::log("times one thread"),
+        y: Axis::log("times"),
         series,
     }
 }
