@@ -4,11 +4,16 @@
 # `ff_kernels::dispatch` compiles work once per instruction set. A function or closure that is not
 # inlined there keeps one copy without the set's instructions, several times slower, and no result
 # shows it. So no copy may call one of ours, except `Activation::in_place` and `scale_in_place`, which
-# dispatch by themselves. Needs `cargo build --release` before it, and objdump (binutils).
+# dispatch by themselves. With Python, loops that keep their sums in memory are named too. Needs
+# `cargo build --release` before it, and objdump (binutils).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,train,interop}-*.rlib 2>/dev/null | awk '
+disassembly() {
+  objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,train,interop}-*.rlib 2>/dev/null
+}
+
+disassembly | awk '
   /^In archive/ { library = $3; sub(/.*\//, "", library) }
   /^[0-9a-f]+ <.*>:$/ {
     set = /simd::avx512/ ? "AVX-512" : /simd::avx2/ ? "AVX2" : ""
@@ -26,3 +31,6 @@ objdump -dr -C --no-show-raw-insn target/release/deps/libff_{kernels,ops,nn,trai
     if (copies["AVX-512"] < 100 || copies["AVX2"] < 100) { print "too few: is there a release build?"; bad++ }
     exit bad > 0
   }'
+if command -v python3 >/dev/null 2>&1; then
+  disassembly | python3 scripts/spilled_sums.py
+fi

@@ -196,26 +196,9 @@ impl Multiplying<'_> {
         let stride = self.w.cols.next_multiple_of(BLOCK);
         let weights: [&[u8]; R] = std::array::from_fn(|r| self.w.get(r0 + r));
         let x: [&[f32]; M] = std::array::from_fn(|t| &self.x[(t0 + t) * stride..][..stride]);
-        let mut sums = [[[V::splat(0.0); N]; M]; R];
         let whole = self.w.cols / BLOCK;
-        for b in 0..whole {
-            for r in 0..R {
-                let from = weights[r][b / D::PARTS * D::BYTES..].as_ptr();
-                let ahead = AHEAD + b % D::PARTS * (D::BYTES / D::PARTS);
-                for line in (0..D::BYTES / D::PARTS).step_by(LINE) {
-                    soon(from.wrapping_add(ahead + line));
-                }
-                // SAFETY: a row holds its whole blocks.
-                let w = unsafe { D::decode(from, b % D::PARTS) };
-                for t in 0..M {
-                    for n in 0..N {
-                        // SAFETY: a row of x has whole blocks too.
-                        let x = unsafe { V::read(x[t].as_ptr().add(b * BLOCK + n * V::LANES)) };
-                        sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
-                    }
-                }
-            }
-        }
+        // SAFETY: each row holds its whole blocks.
+        let mut sums = unsafe { sums::<V, D, N, R, M>(weights.map(<[u8]>::as_ptr), x, whole) };
         if self.w.cols > whole * BLOCK {
             for r in 0..R {
                 let w = tail::<V, D, N>(&weights[r][whole * D::BYTES..]);
@@ -230,12 +213,50 @@ impl Multiplying<'_> {
         for t in 0..M {
             // SAFETY: each task has its own rows of the matrix, hence columns of y.
             let y = unsafe { self.y.range((t0 + t) * self.out + r0, R) };
-            for (r, (y, sums)) in y.iter_mut().zip(&sums).enumerate() {
-                *y = total(sums[t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
+            for r in 0..R {
+                y[r] = total(sums[r][t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
             }
         }
         R
     }
+}
+
+/// The products of whole blocks. A function of its own, whose sums stay in registers: in the middle
+/// of other code, the compiler keeps them in memory at every step.
+///
+/// # Safety
+/// Each of the weights' rows has so many blocks.
+#[inline(always)]
+unsafe fn sums<V, D, const N: usize, const R: usize, const M: usize>(
+    weights: [*const u8; R],
+    x: [&[f32]; M],
+    blocks: usize,
+) -> [[[V; N]; M]; R]
+where
+    V: Vector<T = f32>,
+    D: Decode<V, N>,
+{
+    assert!(x.iter().all(|x| x.len() >= blocks * BLOCK));
+    let mut sums = [[[V::splat(0.0); N]; M]; R];
+    for b in 0..blocks {
+        for r in 0..R {
+            let from = weights[r].wrapping_add(b / D::PARTS * D::BYTES);
+            let ahead = AHEAD + b % D::PARTS * (D::BYTES / D::PARTS);
+            for line in (0..D::BYTES / D::PARTS).step_by(LINE) {
+                soon(from.wrapping_add(ahead + line));
+            }
+            // SAFETY: guaranteed by the caller.
+            let w = unsafe { D::decode(from, b % D::PARTS) };
+            for t in 0..M {
+                for n in 0..N {
+                    // SAFETY: a row of x has whole blocks, as asserted.
+                    let x = unsafe { V::read(x[t].as_ptr().add(b * BLOCK + n * V::LANES)) };
+                    sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// Sums of rows of a matrix, weighted.
