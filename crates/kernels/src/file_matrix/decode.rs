@@ -51,79 +51,193 @@ pub(super) unsafe fn bytes<'a>(from: *const u8, n: usize) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(from, n) }
 }
 
-/// Plain code, and all that the compiler vectorises well enough itself.
-macro_rules! plain {
-    ($v:ty, $n:literal) => {
-        impl Decode<$v, $n> for F32 {
-            const BYTES: usize = 128;
-            #[inline(always)]
-            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
-                let value = |i: usize| {
-                    // SAFETY: guaranteed by the caller; bytes have no alignment.
-                    f32::from_le_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() })
-                };
-                let values: [f32; 32] = std::array::from_fn(value);
-                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
-            }
-        }
-        impl Decode<$v, $n> for F16 {
-            const BYTES: usize = 64;
-            #[inline(always)]
-            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
-                // SAFETY: guaranteed by the caller.
-                let value = |i: usize| half(unsafe { word(from.add(2 * i)) });
-                let values: [f32; 32] = std::array::from_fn(value);
-                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
-            }
-        }
-        impl Decode<$v, $n> for Bf16 {
-            const BYTES: usize = 64;
-            #[inline(always)]
-            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
-                // SAFETY: guaranteed by the caller.
-                let wide = |i: usize| u32::from(unsafe { word(from.add(2 * i)) }) << 16;
-                let values: [f32; 32] = std::array::from_fn(|i| f32::from_bits(wide(i)));
-                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
-            }
-        }
-        impl Decode<$v, $n> for Q8 {
-            const BYTES: usize = 34;
-            #[inline(always)]
-            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
-                // SAFETY: guaranteed by the caller.
-                let (d, q) = unsafe { (half(word(from)), bytes(from.add(2), 32)) };
-                let values: [f32; 32] = std::array::from_fn(|i| d * f32::from(q[i] as i8));
-                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
-            }
-        }
-        impl<const MINIMUM: bool> Decode<$v, $n> for Q4<MINIMUM> {
-            const BYTES: usize = if MINIMUM { 20 } else { 18 };
-            #[inline(always)]
-            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
-                // SAFETY: guaranteed by the caller.
-                let d = half(unsafe { word(from) });
-                let values: [f32; 32] = if MINIMUM {
-                    // SAFETY: as above.
-                    let (m, q) = unsafe { (half(word(from.add(2))), bytes(from.add(4), 16)) };
-                    std::array::from_fn(|i| d * f32::from(nibble(q, i)) + m)
-                } else {
-                    // SAFETY: as above.
-                    let q = unsafe { bytes(from.add(2), 16) };
-                    std::array::from_fn(|i| d * (f32::from(nibble(q, i)) - 8.0))
-                };
-                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
-            }
-        }
-    };
+/// Registers of plain code.
+fn groups(values: &[f32; 32]) -> [[f32; 4]; 8] {
+    std::array::from_fn(|n| std::array::from_fn(|i| values[4 * n + i]))
 }
-plain!([f32; 4], 8);
-#[cfg(target_arch = "x86_64")]
-plain!(std::arch::x86_64::__m256, 4);
+
+impl Decode<[f32; 4], 8> for F32 {
+    const BYTES: usize = 128;
+    #[inline(always)]
+    unsafe fn decode(from: *const u8, _part: usize) -> [[f32; 4]; 8] {
+        let value = |i: usize| {
+            // SAFETY: guaranteed by the caller; bytes have no alignment.
+            f32::from_le_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() })
+        };
+        let values: [f32; 32] = std::array::from_fn(value);
+        groups(&values)
+    }
+}
+
+impl Decode<[f32; 4], 8> for F16 {
+    const BYTES: usize = 64;
+    #[inline(always)]
+    unsafe fn decode(from: *const u8, _part: usize) -> [[f32; 4]; 8] {
+        // SAFETY: guaranteed by the caller.
+        let value = |i: usize| half(unsafe { word(from.add(2 * i)) });
+        let values: [f32; 32] = std::array::from_fn(value);
+        groups(&values)
+    }
+}
+
+impl Decode<[f32; 4], 8> for Bf16 {
+    const BYTES: usize = 64;
+    #[inline(always)]
+    unsafe fn decode(from: *const u8, _part: usize) -> [[f32; 4]; 8] {
+        // SAFETY: guaranteed by the caller.
+        let wide = |i: usize| u32::from(unsafe { word(from.add(2 * i)) }) << 16;
+        let values: [f32; 32] = std::array::from_fn(|i| f32::from_bits(wide(i)));
+        groups(&values)
+    }
+}
+
+impl Decode<[f32; 4], 8> for Q8 {
+    const BYTES: usize = 34;
+    #[inline(always)]
+    unsafe fn decode(from: *const u8, _part: usize) -> [[f32; 4]; 8] {
+        // SAFETY: guaranteed by the caller.
+        let (d, q) = unsafe { (half(word(from)), bytes(from.add(2), 32)) };
+        let values: [f32; 32] = std::array::from_fn(|i| d * f32::from(q[i] as i8));
+        groups(&values)
+    }
+}
+
+impl<const MINIMUM: bool> Decode<[f32; 4], 8> for Q4<MINIMUM> {
+    const BYTES: usize = if MINIMUM { 20 } else { 18 };
+    #[inline(always)]
+    unsafe fn decode(from: *const u8, _part: usize) -> [[f32; 4]; 8] {
+        // SAFETY: guaranteed by the caller.
+        let d = half(unsafe { word(from) });
+        let values: [f32; 32] = if MINIMUM {
+            // SAFETY: as above.
+            let (m, q) = unsafe { (half(word(from.add(2))), bytes(from.add(4), 16)) };
+            std::array::from_fn(|i| d * f32::from(nibble(q, i)) + m)
+        } else {
+            // SAFETY: as above.
+            let q = unsafe { bytes(from.add(2), 16) };
+            std::array::from_fn(|i| d * (f32::from(nibble(q, i)) - 8.0))
+        };
+        groups(&values)
+    }
+}
 
 /// The low halves of 16 bytes come before the high ones.
 #[inline(always)]
 fn nibble(bytes: &[u8], i: usize) -> u8 {
     if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 }
+}
+
+#[cfg(target_arch = "x86_64")]
+// Loops and not closures, which would be compiled without the instructions.
+mod avx2 {
+    use super::{Bf16, Decode, F16, F32, Q4, Q8, half, word};
+    use crate::file_matrix::levels::Levels;
+    use crate::vector::Vector;
+    #[allow(clippy::wildcard_imports)]
+    use std::arch::x86_64::*;
+
+    impl Decode<__m256, 4> for F32 {
+        const BYTES: usize = 128;
+        #[inline(always)]
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
+            let mut values = [__m256::splat(0.0); 4];
+            for (n, value) in values.iter_mut().enumerate() {
+                // SAFETY: guaranteed by the caller.
+                *value = unsafe { __m256::read(from.add(32 * n).cast()) };
+            }
+            values
+        }
+    }
+
+    impl Decode<__m256, 4> for F16 {
+        const BYTES: usize = 64;
+        /// As [`half`], eight at a time.
+        #[inline(always)]
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
+            let mut values = [__m256::splat(0.0); 4];
+            for (n, value) in values.iter_mut().enumerate() {
+                // SAFETY: guaranteed by the caller.
+                unsafe {
+                    let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(16 * n).cast()));
+                    let magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fff));
+                    let magnitude = _mm256_slli_epi32::<13>(magnitude);
+                    let scale = _mm256_castsi256_ps(_mm256_set1_epi32(0x7780_0000));
+                    let finite = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), scale);
+                    let special = _mm256_or_si256(magnitude, _mm256_set1_epi32(0x7f80_0000));
+                    let is_finite = _mm256_cmpgt_epi32(_mm256_set1_epi32(0x7c00 << 13), magnitude);
+                    let magnitude = _mm256_blendv_ps(
+                        _mm256_castsi256_ps(special),
+                        finite,
+                        _mm256_castsi256_ps(is_finite),
+                    );
+                    let sign = _mm256_and_si256(bits, _mm256_set1_epi32(0x8000));
+                    let sign = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(sign));
+                    *value = _mm256_or_ps(magnitude, sign);
+                }
+            }
+            values
+        }
+    }
+
+    impl Decode<__m256, 4> for Bf16 {
+        const BYTES: usize = 64;
+        #[inline(always)]
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
+            let mut values = [__m256::splat(0.0); 4];
+            for (n, value) in values.iter_mut().enumerate() {
+                // SAFETY: guaranteed by the caller.
+                unsafe {
+                    let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(16 * n).cast()));
+                    *value = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words));
+                }
+            }
+            values
+        }
+    }
+
+    impl Decode<__m256, 4> for Q8 {
+        const BYTES: usize = 34;
+        #[inline(always)]
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
+            let mut values = [__m256::splat(0.0); 4];
+            // SAFETY: guaranteed by the caller.
+            let d = __m256::splat(half(unsafe { word(from) }));
+            for (n, value) in values.iter_mut().enumerate() {
+                // SAFETY: as above.
+                unsafe {
+                    let q = _mm_loadl_epi64(from.add(2 + 8 * n).cast());
+                    *value = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), d);
+                }
+            }
+            values
+        }
+    }
+
+    impl<const MINIMUM: bool> Decode<__m256, 4> for Q4<MINIMUM> {
+        const BYTES: usize = if MINIMUM { 20 } else { 18 };
+        #[inline(always)]
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
+            // SAFETY: guaranteed by the caller. Scale times level is exact, so that it may be fused.
+            unsafe {
+                let d = __m256::splat(half(word(from)));
+                if MINIMUM {
+                    let m = __m256::splat(half(word(from.add(2))));
+                    let mut values = __m256::floats(__m256::nibbles(from.add(4)));
+                    for value in &mut values {
+                        *value = _mm256_fmadd_ps(*value, d, m);
+                    }
+                    values
+                } else {
+                    let levels = __m256::minus(__m256::nibbles(from.add(2)), 8);
+                    let mut values = __m256::floats(levels);
+                    for value in &mut values {
+                        *value = _mm256_mul_ps(*value, d);
+                    }
+                    values
+                }
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -167,9 +167,11 @@ impl Formed for Multiplying<'_> {
             let m = if left >= 8 { 8 } else { 1 << left.ilog2() };
             while r < end {
                 r += match (m, end - r) {
+                    // With AVX2 a block has twice as many registers, of half as many.
+                    (1, 2..) if N > 2 => self.tile::<V, D, N, 2, 1>(r, t),
                     (1, 4..) => self.tile::<V, D, N, 4, 1>(r, t),
-                    (2, 4..) => self.tile::<V, D, N, 4, 2>(r, t),
-                    (4, 2..) => self.tile::<V, D, N, 2, 4>(r, t),
+                    (2, 4..) if N <= 2 => self.tile::<V, D, N, 4, 2>(r, t),
+                    (4, 2..) if N <= 2 => self.tile::<V, D, N, 2, 4>(r, t),
                     (8, _) => self.tile::<V, D, N, 1, 8>(r, t),
                     (4, _) => self.tile::<V, D, N, 1, 4>(r, t),
                     (2, _) => self.tile::<V, D, N, 1, 2>(r, t),
@@ -184,6 +186,7 @@ impl Formed for Multiplying<'_> {
 impl Multiplying<'_> {
     /// `R` rows of the matrix with `M` rows of x; returns R.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
     fn tile<V, D, const N: usize, const R: usize, const M: usize>(
         &self,
         r0: usize,
