@@ -283,7 +283,7 @@ impl Plane<'_> {
             // Divisions take longer than a row of a small kernel.
             let (first, last) =
                 if step == 1 { (first, t) } else { (first.div_ceil(step), t / step) };
-            // Constants where they can be, and all of a large image's rows but the first and last.
+            // With constant bounds, the loop over results has no branches.
             let part = Row { taps: self.taps, values: &row[j..], weights: self.weights, t, step };
             match (first, last.min(R - 1)) {
                 (0, 0) => part.add::<V, R, NV>(0, 0, &mut sums),
