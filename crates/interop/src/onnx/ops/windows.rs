@@ -130,7 +130,9 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         c.done(found);
         return Ok(Some(Tensor::of(&dims, y.into())?));
     }
-    if per_group == 1 && each == 1 && plane.dilation[0] == 1 {
+    if per_group == 1 && each == 1 && plane.dilation[0] == 1 && plane.stride[1] <= 2 {
+        let reach = plane.out[1] + (plane.kernel[1] - 1) * plane.dilation[1];
+        count(&[plane.size[0], reach])?;
         let planes = Planes {
             images,
             size: plane.size,
