@@ -1,5 +1,7 @@
 //! Windows over images of `f32` beside the definition, which graphs of `f64` are evaluated by.
 
+#![allow(clippy::unwrap_used)]
+
 use ff_interop::onnx::proto::AttributeProto;
 use ff_interop::onnx::{DType, GraphBuilder, Session, Tensor};
 use ff_tensor::{Device, DeviceOptions, Key, Rng};
