@@ -67,6 +67,24 @@ impl Foreign {
         read(path)
     }
 
+    /// What a model of Keras was trained with, as [`keras::Model::training`](crate::keras::Model);
+    /// `None` for files of other programs.
+    ///
+    /// # Errors
+    /// The file, or the state in it, cannot be read.
+    #[cfg(feature = "keras")]
+    pub fn training(path: &Path, weights: Option<&Path>) -> Result<Option<crate::keras::Training>> {
+        use crate::keras::Model;
+        if !is_keras(path) {
+            return Ok(None);
+        }
+        let model = Model::open(path)?;
+        match weights {
+            Some(weights) => model.with_weights(Model::open(weights)?)?.training(),
+            None => model.training(),
+        }
+    }
+
     /// Whether a file's name ends as that of a model of another tool; `.json`, the layers of a
     /// model without weights, may be a file of a run as well.
     ///
@@ -87,10 +105,7 @@ impl Foreign {
     /// As [`Foreign::open`]; only models of Keras keep weights in files of their own.
     pub fn open_with_weights(path: &Path, weights: &Path) -> Result<Self> {
         #[cfg(feature = "keras")]
-        if path
-            .extension()
-            .is_some_and(|ending| KERAS.iter().any(|own| ending.eq_ignore_ascii_case(own)))
-        {
+        if is_keras(path) {
             use crate::keras::Model;
             let model = Model::open(path)?.with_weights(Model::open(weights)?)?;
             return Ok(Self::Graph(Box::new(model.to_onnx()?)));
@@ -99,6 +114,11 @@ impl Foreign {
             "weights in a file of their own belong to models of Keras (.keras, .h5, .json)";
         Err(Error::Unsupported(format!("{}, {}: {message}", path.display(), weights.display())))
     }
+}
+
+#[cfg(feature = "keras")]
+fn is_keras(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| KERAS.iter().any(|own| ending.eq_ignore_ascii_case(own)))
 }
 
 fn reader(path: &Path) -> Option<Reader> {

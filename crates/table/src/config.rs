@@ -80,6 +80,10 @@ pub struct DataConfig {
     pub positive: Option<String>,
     /// Learn log(1 + y) in place of y (regression with a long tail; y > -1).
     pub target_log: bool,
+    /// Learn a number as (y − mean) / standard deviation of the training part; false learns it in
+    /// its own unit.
+    #[serde(skip_serializing_if = "bool::clone")]
+    pub target_scaling: bool,
     /// Keep predicted numbers within the range of the training part.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub target_clamp: bool,
@@ -132,6 +136,7 @@ impl Default for DataConfig {
             task: None,
             positive: None,
             target_log: false,
+            target_scaling: true,
             target_clamp: false,
             missing_target: RowPolicy::Error,
             rare_classes: RowPolicy::Error,

@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::history::Progress;
 use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
+use crate::state_file;
 use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params};
-use ff_tensor::{Bf16Kernels, CpuDevice, Isa, TensorRef};
+use ff_tensor::{Bf16Kernels, CpuDevice, Isa};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -237,18 +238,9 @@ impl Checkpoint {
                 best.push(spec.segment, &values);
             }
         }
-        let mut state = Vec::new();
-        for entry in self.tensors.entries() {
-            if let Some(name) = entry.name.strip_prefix("optimizer.") {
-                let values = self.tensors.f32(&entry.name, &entry.dims)?;
-                state.push((name.to_owned(), ff_tensor::Shape::new(&entry.dims)?, values));
-            }
-        }
-        let tensors = state.iter().map(|(name, shape, values)| {
-            (name.as_str(), TensorRef::new(values.as_slice().into(), *shape))
-        });
+        let read = state_file::tensors(&self.tensors, "optimizer.")?;
         optimizer
-            .load_state(params, &self.notes.optimizer, tensors)
+            .load_state(params, &self.notes.optimizer, state_file::views(&read))
             .map_err(|e| Error::Checkpoint { path: self.path.clone(), message: e.to_string() })?;
         schedule.restore(self.notes.schedule);
         Ok(())

@@ -46,6 +46,12 @@ pub(super) fn run(arguments: &Import, terminal: &Terminal) -> Result<ExitCode, F
             "a feedforward network, {layers}: on made-up rows it differs from the graph by at most {difference:.1e}"
         ))?;
     }
+    if let Some(optimizer) = &found.optimizer {
+        terminal.line(format!("training goes on with {optimizer}"))?;
+    }
+    for left in &found.left {
+        terminal.line(format!("not taken over: {left}"))?;
+    }
     if let Some(refused) = &found.refused {
         terminal.line(format!("it can predict, not be trained on: {refused}"))?;
     }

@@ -308,6 +308,72 @@ fn models_and_weights_of_keras_are_imported() {
     found.fails(1, &["belong to models of Keras"]);
 }
 
+/// The losses of Keras' next steps over all rows, and those of ours from the imported state:
+/// `scripts/keras_training.py`.
+#[cfg(feature = "keras")]
+#[test]
+fn training_of_keras_goes_on_with_its_optimiser() {
+    let folder = Folder::new("keras-training");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/keras_training");
+    let file = |name: &str| fixtures.join(name).display().to_string();
+    let losses = std::fs::read_to_string(file("losses.json")).unwrap();
+    let losses: serde_json::Value = serde_json::from_str(&losses).unwrap();
+    let mut worst = 0.0f64;
+    for (name, losses) in losses.as_object().unwrap() {
+        let model = file(&format!("{name}.keras"));
+        let found = folder.run(&["import", &model, "--json"]).ok().json();
+        let optimizer = found["optimizer"].as_str().unwrap();
+        assert!(optimizer.contains("its state after 7 steps"), "{found}");
+        assert_eq!(found["left"], serde_json::json!([]), "{name}");
+        let classes = ["adam_amsgrad", "nesterov"].contains(&name.as_str());
+        let data = if classes { "classes.csv" } else { "data.csv" };
+        let expected: Vec<f64> = serde_json::from_value(losses.clone()).unwrap();
+        let command = format!(
+            "train {name}/recipe.toml --target y --quiet --threads 1 --out run-{name} --set data.split.valid=0 \
+             --set data.split.test=0 --set train.batch_size=60 --set train.epochs={} --set data.path",
+            expected.len()
+        );
+        let mut words: Vec<&str> = command.split_whitespace().collect();
+        let path = format!("data.path={}", file(data));
+        *words.last_mut().unwrap() = &path;
+        folder.run(&words).ok();
+        let history = folder.read(&format!("run-{name}/metrics.jsonl"));
+        let epochs = history.lines().map(|line| serde_json::from_str(line).unwrap());
+        let found: Vec<f64> =
+            epochs.map(|e: serde_json::Value| e["train_loss"].as_f64().unwrap()).collect();
+        assert_eq!(found.len(), expected.len(), "{history}");
+        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+            worst = worst.max((a - b).abs());
+            assert!((a - b).abs() < 1e-5, "{name}, step {i}: {a}, Keras {b}");
+        }
+    }
+    println!("largest difference of a loss: {worst:.1e}");
+    // What has no counterpart is named.
+    for (name, why) in [
+        ("lion", "Lion is not taken over"),
+        ("clipnorm", "Adam's `clipnorm` has no counterpart"),
+        ("schedule", "SGD's `learning_rate` has no counterpart: it is a schedule"),
+        ("frozen", "(Dense) is not trained there"),
+    ] {
+        let shown = folder.run(&["import", &file(&format!("{name}.keras"))]).ok().stdout;
+        assert!(shown.contains("not taken over: ") && shown.contains(why), "{shown}");
+        let recipe = folder.read(&format!("{name}/recipe.toml"));
+        assert!(!recipe.contains("start_optimizer"), "{recipe}");
+    }
+    // Neither scaled columns nor other optimisers go with the state.
+    let train =
+        format!("train adam/recipe.toml --target y --quiet --set data.path={}", file("data.csv"));
+    for (set, message) in [
+        ("data.scaling=standard", "set data.scaling = \"none\""),
+        ("data.target_scaling=true", "set data.target_scaling = false"),
+        ("optimizer={kind='sgd'}", "was saved by adam"),
+    ] {
+        let words = train.split(' ').chain(["--out", "no", "--set", set]);
+        let ran = folder.run(&words.collect::<Vec<_>>());
+        assert!(ran.code != Some(0) && ran.stderr.contains(message), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_stack_of_pytorchs_layers_predicts() {
     let folder = Folder::new("torch");

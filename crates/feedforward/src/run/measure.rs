@@ -81,7 +81,8 @@ pub(crate) fn open_device<R: TaskRecipe>(recipe: &R, options: DeviceOptions) -> 
 pub(crate) fn task_trainer<T: Task>(task: &T, graph: Graph, device: &Device) -> Result<Trainer> {
     let recipe = task.recipe();
     let config = recipe.loop_config();
-    let trainer = trainer(recipe.optimizer(), recipe.schedule(), config, graph, device)?;
+    let (optimizer, state) = (recipe.optimizer(), recipe.start_optimizer());
+    let trainer = trainer(optimizer, state, recipe.schedule(), config, graph, device)?;
     Ok(match task.period() {
         Some(steps) => trainer.with_period(steps).without_best(),
         None => trainer,

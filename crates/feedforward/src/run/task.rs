@@ -34,6 +34,11 @@ pub(crate) trait TaskRecipe: Settings + Clone {
     /// The table `[optimizer]`.
     fn optimizer(&self) -> &OptimizerConfig;
 
+    /// The file of the state with which the optimiser starts.
+    fn start_optimizer(&self) -> Option<&Path> {
+        None
+    }
+
     /// The table `[schedule]`.
     fn schedule(&self) -> &ScheduleConfig;
 

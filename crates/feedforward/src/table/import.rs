@@ -1,6 +1,9 @@
 //! Models of other programs as files that this one takes: a graph to predict with, and, where it is
 //! a feedforward network, a recipe that trains on from its weights.
 
+#[cfg(feature = "keras")]
+mod optimizer;
+
 use super::start::COLUMNS;
 use crate::error::{Error, Result};
 use crate::files::write_text;
@@ -11,6 +14,7 @@ use ff_interop::onnx::{DType, Head, Model, Network, Session, Tensor};
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, ModelConfig, NormKind};
 use ff_tensor::{DType as Stored, Device, Key};
+use ff_train::optim::OptimizerScalars;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +24,9 @@ const ROWS: usize = 64;
 /// The largest difference, of a probability or relative to the largest number, that counts as
 /// rounding.
 const TOLERANCE: f64 = 1e-5;
+
+/// The file of the optimiser's state.
+const STATE: &str = "optimizer.safetensors";
 
 /// The outcome of an import.
 ///
@@ -48,11 +55,30 @@ pub struct Imported {
     pub difference: Option<f64>,
     /// Why the model cannot be trained on.
     pub refused: Option<String>,
+    /// The optimiser that training goes on with, in one line.
+    pub optimizer: Option<String>,
+    /// What of the model's training is not taken over, and why.
+    pub left: Vec<String>,
 }
+
+/// What training goes on with beside the weights.
+#[derive(Default)]
+struct Continued {
+    /// The optimiser in one line.
+    line: String,
+    /// The tables of the recipe.
+    recipe: String,
+    /// The state, where it has one.
+    state: Option<(OptimizerScalars, Vec<Named>)>,
+}
+
+/// A tensor by name, with its shape.
+type Named = (String, Vec<usize>, Vec<f32>);
 
 /// Reads a model of another program and writes a folder: `model.onnx`, or `weights.safetensors`
 /// where the file has no layers; of a feedforward network also `start.safetensors` and
-/// `recipe.toml`, which trains on from there. A model of Keras takes other `weights` where they are
+/// `recipe.toml`, which trains on from there, and of one of Keras `optimizer.safetensors`, the state
+/// of its optimiser, with which training goes on. A model of Keras takes other `weights` where they are
 /// named. Nothing in the files is executed.
 ///
 /// # Errors
@@ -117,11 +143,42 @@ pub fn import(
         Ok((start, difference)) => {
             found.layers = Some(start.layers());
             found.difference = Some(difference);
-            found.recipe = Some(start.write(file, out)?);
+            let continued = match continued(file, weights, &start, &mut found.left) {
+                Ok(continued) => continued,
+                Err(error) => {
+                    found.left.push(format!("the optimiser: {error}"));
+                    None
+                }
+            };
+            found.optimizer = continued.as_ref().map(|continued| continued.line.clone());
+            found.recipe = Some(start.write(file, out, &continued.unwrap_or_default())?);
         }
         Err(error) => found.refused = Some(error.to_string()),
     }
     Ok(found)
+}
+
+/// What a model of Keras was trained with, where the file has that.
+#[cfg(feature = "keras")]
+fn continued(
+    file: &Path,
+    weights: Option<&Path>,
+    start: &Start,
+    left: &mut Vec<String>,
+) -> Result<Option<Continued>> {
+    let Some(training) = Foreign::training(file, weights)? else { return Ok(None) };
+    optimizer::continued(&training, &start.weights, start.network.head, left).map(Some)
+}
+
+#[cfg(not(feature = "keras"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+fn continued(
+    _: &Path,
+    _: Option<&Path>,
+    _: &Start,
+    _: &mut Vec<String>,
+) -> Result<Option<Continued>> {
+    Ok(None)
 }
 
 /// Tensors as safetensors holds them.
@@ -141,7 +198,7 @@ struct Start {
     network: Network,
     config: MlpConfig,
     /// The parameters by the names that a recipe's network has.
-    weights: Vec<(String, Vec<usize>, Vec<f32>)>,
+    weights: Vec<Named>,
 }
 
 impl Start {
@@ -300,7 +357,7 @@ impl Start {
     }
 
     /// Writes the weights and the recipe; the recipe's path.
-    fn write(&self, file: &Path, out: &Path) -> Result<PathBuf> {
+    fn write(&self, file: &Path, out: &Path, continued: &Continued) -> Result<PathBuf> {
         let mut writer = TensorWriter::new();
         for (name, dims, values) in &self.weights {
             writer.add_f32(name.as_str(), dims, values);
@@ -311,11 +368,14 @@ impl Start {
         }
         writer.write(&out.join("start.safetensors"))?;
         let path = out.join("recipe.toml");
-        write_text(&path, &self.recipe(file, &path))?;
+        if let Some((scalars, tensors)) = &continued.state {
+            ff_train::write_optimizer(&out.join(STATE), scalars, tensors)?;
+        }
+        write_text(&path, &self.recipe(file, &path, continued))?;
         Ok(path)
     }
 
-    fn recipe(&self, file: &Path, path: &Path) -> String {
+    fn recipe(&self, file: &Path, path: &Path, continued: &Continued) -> String {
         let (network, outputs) = (&self.config.network, self.config.outputs);
         let (task, loss, meaning) = match (self.network.head, outputs) {
             (Head::Sigmoid, _) => {
@@ -343,10 +403,21 @@ impl Start {
             "# The network of {name}: {} numbers a row, its outputs {meaning}.\n\
              # Training starts from its weights:\n\
              #   feedforward train {} --set data.path=NEW.csv --target COLUMN\n\
-             start = \"start.safetensors\"\n\n[data]\ntask = \"{task}\"\nmissing_flag = false\n",
+             start = \"start.safetensors\"\n",
             self.config.numeric,
             path.display().to_string().replace(char::is_control, " "),
         );
+        if continued.state.is_some() {
+            let _ = writeln!(text, "start_optimizer = \"{STATE}\"");
+        }
+        let _ = write!(text, "\n[data]\ntask = \"{task}\"\nmissing_flag = false\n");
+        if continued.state.is_some() {
+            // The optimiser's state is that of these weights.
+            text.push_str("scaling = \"none\"\n");
+            if task == "regression" {
+                text.push_str("target_scaling = false\n");
+            }
+        }
         if !self.network.columns.is_empty() {
             text.push_str("\n[data.columns]\n");
             for column in &self.network.columns {
@@ -368,6 +439,6 @@ impl Start {
         if let Some(loss) = loss {
             let _ = write!(text, "\n[loss]\nkind = \"{loss}\"\n");
         }
-        text
+        text + &continued.recipe
     }
 }

@@ -41,6 +41,11 @@ pub struct Recipe {
     /// network; the recipe has the layers of that network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
+    /// Start with the optimiser's state of this file too, which `feedforward import` writes of a
+    /// network of Keras: training goes on with its moments and its number of updates. Columns and
+    /// target stay in their units: `data.scaling` is none and `data.target_scaling` false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_optimizer: Option<PathBuf>,
     /// The file to learn from and the use of its columns.
     pub data: ff_table::DataConfig,
     /// The network.
@@ -167,7 +172,9 @@ impl Recipe {
         let split = &mut self.data.split;
         let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
         let paths = std::iter::once(&mut self.data.path).chain(others.into_iter().flatten());
-        paths.chain(&mut self.start).for_each(|path| find_beside(path, folder));
+        let starts = [&mut self.start, &mut self.start_optimizer];
+        let paths = paths.chain(starts.into_iter().flatten());
+        paths.for_each(|path| find_beside(path, folder));
     }
 }
 
@@ -311,8 +318,16 @@ impl Settings for Recipe {
 
     fn out_of_range(&self) -> Vec<ConfigError> {
         let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
+        let state = match (&self.start_optimizer, &self.start) {
+            (Some(_), None) => Err(ConfigError::new(
+                "start_optimizer",
+                "needs `start`, the weights that the state belongs to",
+            )),
+            _ => Ok(()),
+        };
         let tables = [
             name,
+            state,
             self.data.validate(),
             self.model.validate(),
             self.loss.validate(),
@@ -352,6 +367,10 @@ impl TaskRecipe for Recipe {
 
     fn optimizer(&self) -> &OptimizerConfig {
         &self.optimizer
+    }
+
+    fn start_optimizer(&self) -> Option<&Path> {
+        self.start_optimizer.as_deref()
     }
 
     fn schedule(&self) -> &ScheduleConfig {

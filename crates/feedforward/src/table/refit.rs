@@ -63,6 +63,8 @@ pub(super) fn refit(
         (steps * per_epoch(train.rows)).div_ceil(per_epoch(prepared.train.rows))
     });
     let (setup, graph) = if on {
+        // The state belongs to the weights that training started from.
+        recipe.start_optimizer = None;
         Setup::like(judged, &recipe, &prepared.target, &train, device)?
     } else {
         Setup::new(&recipe, &prepared.target, &transforms, &train, device)?

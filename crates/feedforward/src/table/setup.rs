@@ -59,6 +59,9 @@ impl Setup {
         }
         if let Some(path) = &recipe.start {
             start::apply(path, transforms, &mut params, device.pool().is_planning())?;
+            if recipe.start_optimizer.is_some() {
+                start::check_unscaled(path, transforms)?;
+            }
         }
         let file = ModelFile {
             task: target.task,
@@ -147,7 +150,8 @@ pub(crate) fn loss(config: &LossConfig, target: &TargetSchema, train: &Encoded) 
 /// A trainer at step 0 over this network's graph.
 pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<Trainer> {
     let config = recipe.train.clone();
-    crate::run::trainer::trainer(&recipe.optimizer, &recipe.schedule, config, graph, device)
+    let (optimizer, state) = (&recipe.optimizer, recipe.start_optimizer.as_deref());
+    crate::run::trainer::trainer(optimizer, state, &recipe.schedule, config, graph, device)
 }
 
 /// Length and batches of training; L-BFGS takes all rows at every step, whatever the recipe says.

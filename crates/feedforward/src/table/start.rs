@@ -79,6 +79,27 @@ fn scale_inputs(
     }
 }
 
+/// Checks that the network's weights are those of the file, number by number: the state of an
+/// optimiser belongs to them.
+///
+/// # Errors
+/// Columns or the target are scaled, or the columns have another order.
+pub(super) fn check_unscaled(path: &Path, transforms: &Transforms) -> Result<()> {
+    let (order, scales) = inputs(path, &TensorFile::open(path)?, transforms)?;
+    let problem = if scales.iter().any(|scale| *scale != (0.0, 1.0)) {
+        "columns in their own units: set data.scaling = \"none\""
+    } else if (transforms.target.mean, transforms.target.std) != (0.0, 1.0) {
+        "a target in its own unit: set data.target_scaling = false"
+    } else if !order.iter().copied().eq(0..order.len()) {
+        "the columns in the order of the network's inputs: put those of the table in that order"
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!(
+        "the optimiser's state belongs to {problem}; or remove `start_optimizer` to start without it"
+    )))
+}
+
 /// Compares the parameters of a network with the tensors of a file.
 fn check(path: &Path, file: &TensorFile, transforms: &Transforms, params: &Params) -> Result<()> {
     for info in params.infos() {

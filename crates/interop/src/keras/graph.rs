@@ -3,7 +3,7 @@
 use super::config::{self, Config};
 use super::layers::{self, Argument, Call, Net, Value};
 use super::store::Store;
-use super::{Error, Layer, Result};
+use super::{Error, Layer, Result, Weighted};
 use crate::onnx::{self, DType, Tensor};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
@@ -93,6 +93,49 @@ pub(super) fn histories(value: &Json, depth: usize, names: &mut Vec<String>) {
     }
 }
 
+/// Where the weights of a model's layers lie: their paths by the names of the layers.
+fn places<'a>(spec: &'a Json, store: &Store, place: &str) -> BTreeMap<&'a str, String> {
+    let mut used = Places::default();
+    let mut places = BTreeMap::new();
+    for layer in list(spec) {
+        if layers::is_operation(layer) {
+            continue;
+        }
+        let own = if store.legacy {
+            name(layer).to_owned()
+        } else {
+            let own = used.next(class(layer));
+            if place.is_empty() { format!("layers/{own}") } else { format!("{place}/layers/{own}") }
+        };
+        places.insert(name(layer), own);
+    }
+    places
+}
+
+/// The layers that have weights of their own, with what they hold.
+pub(super) fn weighted(spec: &Json, store: &Store) -> Result<Vec<Weighted>> {
+    let places = places(spec, store, "");
+    let mut found = Vec::new();
+    for layer in list(spec) {
+        let own = |what: &str| format!("layer `{}` ({what})", name(layer));
+        if is_model(layer) {
+            let message = "a model in a model, whose training is not taken over";
+            return Err(Error::Unsupported(format!("{}: {message}", own(class(layer)))));
+        }
+        let Some(place) = places.get(name(layer)) else { continue };
+        let arrays = store.variables(place).map_err(Error::Malformed)?;
+        if !arrays.is_empty() {
+            found.push(Weighted {
+                name: name(layer).to_owned(),
+                class: class(layer).to_owned(),
+                trainable: layer["config"]["trainable"].as_bool().unwrap_or(true),
+                arrays,
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// Reading a configuration.
 struct Walk<'a> {
     net: &'a mut Net,
@@ -126,24 +169,7 @@ impl Walk<'_> {
                 "the model is a {own}, Python code of another module, which is never executed"
             )));
         }
-        let mut used = Places::default();
-        let mut places = BTreeMap::new();
-        for layer in list(spec) {
-            if layers::is_operation(layer) {
-                continue;
-            }
-            let own = if self.store.legacy {
-                name(layer).to_owned()
-            } else {
-                let own = used.next(class(layer));
-                if place.is_empty() {
-                    format!("layers/{own}")
-                } else {
-                    format!("{place}/layers/{own}")
-                }
-            };
-            places.insert(name(layer), own);
-        }
+        let places = places(spec, self.store, place);
         if class(spec) == "Sequential" {
             self.sequential(spec, &places, inputs, depth)
         } else {

@@ -7,6 +7,7 @@ mod graph;
 mod hdf5;
 mod layers;
 mod store;
+mod training;
 
 pub use crate::onnx::{Error, Result};
 use crate::{Foreign, onnx};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use store::Store;
+pub use training::{Training, Weighted};
 
 /// The most files of sharded weights.
 const MOST_SHARDS: usize = 1000;

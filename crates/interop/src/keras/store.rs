@@ -132,6 +132,11 @@ impl Store {
         self.files.iter().flat_map(File::arrays)
     }
 
+    /// Whether a group or an array has this path.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        self.files.iter().any(|file| file.has(path))
+    }
+
     /// The arrays of a layer in their order: of a path `layers/dense`, or under a layer's name.
     pub(super) fn variables(&self, place: &str) -> Result<Vec<Tensor>, String> {
         let Some(first) = self.files.first() else { return Err("the file has no weights".into()) };

@@ -82,8 +82,10 @@ impl TargetTransform {
                 .map(|y| if transform.log { y.ln_1p() } else { y })
                 .collect();
             let (mean, std) = moments(learned.iter().copied());
-            transform.mean = mean;
-            transform.std = if std > 0.0 { std } else { 1.0 };
+            if config.target_scaling {
+                transform.mean = mean;
+                transform.std = if std > 0.0 { std } else { 1.0 };
+            }
             if config.target_clamp && !learned.is_empty() {
                 let low = learned.iter().copied().fold(f64::INFINITY, f64::min);
                 let high = learned.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -10,6 +10,8 @@ keyed! {
     /// Adagrad: Duchi, Hazan and Singer 2011 (`torch.optim.Adagrad`).
     ///
     /// g += λ w;  s += g²;  w −= lr / (1 + (t − 1) lr_decay) · g / (√s + ε)
+    ///
+    /// With `eps_first` the denominator is √(s + ε).
     pub struct Adagrad {
         /// Added to the denominator.
         eps: f64 = 1e-10, in AtLeast(0.0);
@@ -17,6 +19,8 @@ keyed! {
         lr_decay: f64 = 0.0, in AtLeast(0.0);
         /// The initial value of the sums of squares.
         initial_accumulator_value: f64 = 0.0, in AtLeast(0.0);
+        /// Add `eps` before the root is taken, as Keras and TensorFlow do.
+        eps_first: bool = false;
     }
 }
 
@@ -43,14 +47,15 @@ impl Rule for Adagrad {
     ) -> ff_graph::Result<()> {
         let [sum] = slices(arrays)?;
         let lr = step.lr / (1.0 + (step.number - 1) as f64 * self.lr_decay);
-        let eps = T::of(self.eps);
+        let [inside, eps] = if self.eps_first { [self.eps, 0.0] } else { [0.0, self.eps] };
+        let (inside, eps) = (T::of(inside), T::of(eps));
         step.update(g, [w, sum], |group| {
             let (lr, decay) = (T::of(lr * group.lr_scale), T::of(step.decay(group)));
             #[inline(always)]
             move |g, [w, sum]| {
                 let g = g + decay * w;
                 let sum = sum + g * g;
-                [w - lr * g / (sum.sqrt() + eps), sum]
+                [w - lr * g / ((sum + inside).sqrt() + eps), sum]
             }
         });
         Ok(())

@@ -13,7 +13,7 @@ keyed! {
     /// m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;  w −= lr m̂ / (√v̂ + ε)
     ///
     /// with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad uses the largest v so far; λ w is
-    /// added to g.
+    /// added to g. With `eps_first` the denominator is (√v + ε) / √(1 − β₂ᵗ).
     pub struct Adam {
         /// The decay of the running means of the gradient and of its square.
         betas: [f64; 2] = [0.9, 0.999], in BelowOne;
@@ -21,6 +21,8 @@ keyed! {
         eps: f64 = 1e-8, in AtLeast(0.0);
         /// Divide by the largest second moment so far (Reddi et al. 2018).
         amsgrad: bool = false;
+        /// Add `eps` before the bias correction, to √v, as Keras does.
+        eps_first: bool = false;
     }
 }
 
@@ -35,6 +37,8 @@ keyed! {
         eps: f64 = 1e-8, in AtLeast(0.0);
         /// Divide by the largest second moment so far (Reddi et al. 2018).
         amsgrad: bool = false;
+        /// Add `eps` before the bias correction, to √v, as Keras does.
+        eps_first: bool = false;
     }
 }
 
@@ -43,8 +47,8 @@ impl Method for Adam {
     type Rule = AdamRule;
 
     fn rule(self, _: &Layout, _: f64) -> AdamRule {
-        let Self { betas, eps, amsgrad } = self;
-        AdamRule { betas, eps, amsgrad, decoupled: false }
+        let Self { betas, eps, amsgrad, eps_first } = self;
+        AdamRule { betas, eps, amsgrad, eps_first, decoupled: false }
     }
 }
 
@@ -55,8 +59,8 @@ impl Method for AdamW {
     type Rule = AdamRule;
 
     fn rule(self, _: &Layout, _: f64) -> AdamRule {
-        let Self { betas, eps, amsgrad } = self;
-        AdamRule { betas, eps, amsgrad, decoupled: true }
+        let Self { betas, eps, amsgrad, eps_first } = self;
+        AdamRule { betas, eps, amsgrad, eps_first, decoupled: true }
     }
 }
 
@@ -66,6 +70,7 @@ pub(super) struct AdamRule {
     betas: [f64; 2],
     eps: f64,
     amsgrad: bool,
+    eps_first: bool,
     decoupled: bool,
 }
 
@@ -83,7 +88,10 @@ impl Rule for AdamRule {
         g: &[T],
         arrays: &mut [Tensor],
     ) -> ff_graph::Result<()> {
-        let moments = Moments::<T>::new(self.betas, self.eps, self.decoupled, step.number);
+        let mut moments = Moments::<T>::new(self.betas, self.eps, self.decoupled, step.number);
+        if self.eps_first {
+            moments.eps = self.eps;
+        }
         if self.amsgrad {
             let [m, v, largest] = slices(arrays)?;
             step.update(g, [w, m, v, largest], |group| {
@@ -116,7 +124,8 @@ pub(super) struct Moments<T> {
     fresh1: T,
     beta2: T,
     fresh2: T,
-    /// ε √(1 − β₂ᵗ): numerator and denominator of the step are multiplied by that root.
+    /// ε √(1 − β₂ᵗ): numerator and denominator of the step are multiplied by that root. Or ε,
+    /// where it is added before the correction.
     eps: f64,
     /// The factor of the rate: √(1 − β₂ᵗ) / (1 − β₁ᵗ).
     correction: f64,

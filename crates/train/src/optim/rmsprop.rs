@@ -12,6 +12,8 @@ keyed! {
     ///
     /// g += λ w;  v = α v + (1 − α) g²;  centred: a = α a + (1 − α) g, and v − a² for v below
     /// u = g / (√v + ε);  w −= lr u, or with momentum m = μ m + u and w −= lr m
+    ///
+    /// With `eps_first` the denominator is √(v + ε).
     pub struct RmsProp {
         /// Added to the denominator.
         eps: f64 = 1e-8, in AtLeast(0.0);
@@ -21,6 +23,8 @@ keyed! {
         alpha: f64 = 0.99, in BelowOne;
         /// Divide by the running variance instead of the mean square.
         centered: bool = false;
+        /// Add `eps` before the root is taken, as Keras and TensorFlow do.
+        eps_first: bool = false;
     }
 }
 
@@ -54,7 +58,8 @@ impl Rule for RmsProp {
         let rms = Constants::<T> {
             alpha: T::of(self.alpha),
             fresh: T::of(1.0 - self.alpha),
-            eps: T::of(self.eps),
+            eps: T::of(if self.eps_first { 0.0 } else { self.eps }),
+            eps_first: T::of(if self.eps_first { self.eps } else { 0.0 }),
             momentum: T::of(self.momentum),
         };
         match (self.centered, self.momentum != 0.0) {
@@ -119,6 +124,8 @@ struct Constants<T> {
     alpha: T,
     fresh: T,
     eps: T,
+    /// ε under the root.
+    eps_first: T,
     momentum: T,
 }
 
@@ -133,10 +140,10 @@ impl<T: Float> Constants<T> {
         a + self.fresh * (g - a)
     }
 
-    /// √v + ε; a variance below 0 from rounding counts as 0.
+    /// √v + ε or √(v + ε); a variance below 0 from rounding counts as 0.
     #[inline(always)]
     fn root(&self, v: T) -> T {
-        v.maximum(T::ZERO).sqrt() + self.eps
+        (v.maximum(T::ZERO) + self.eps_first).sqrt() + self.eps
     }
 }
 

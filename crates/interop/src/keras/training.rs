@@ -1,0 +1,75 @@
+//! What a model was trained with, and how far: its optimiser with its state.
+
+use super::{Error, Model, Result, graph};
+use crate::onnx::Tensor;
+use serde_json::Value as Json;
+
+/// What a model was compiled with, and the state of its optimiser.
+///
+/// ```
+/// assert!(ff_interop::keras::Training::default().variables.is_empty());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Training {
+    /// The optimiser's class.
+    pub optimizer: String,
+    /// Its settings by the names that Keras gives them.
+    pub settings: Json,
+    /// The loss: a name, or a class with its settings.
+    pub loss: Json,
+    /// The optimiser's variables in its order: the number of updates, the learning rate, and what
+    /// it keeps of each trained weight; none where it has made no step.
+    pub variables: Vec<Tensor>,
+    /// The layers with weights, in the order in which the optimiser knows them.
+    pub layers: Vec<Weighted>,
+}
+
+/// A layer with weights.
+///
+/// ```
+/// assert!(!ff_interop::keras::Weighted::default().trainable);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weighted {
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// Whether training changes it.
+    pub trainable: bool,
+    /// Its weights in its order.
+    pub arrays: Vec<Tensor>,
+}
+
+impl Model {
+    /// What the model was compiled with, and the state of its optimiser; `None` for a model that
+    /// was not compiled with one.
+    ///
+    /// # Errors
+    /// It is there and cannot be read: an old file (`.h5`), models in models, or damaged arrays.
+    pub fn training(&self) -> Result<Option<Training>> {
+        let Some(config) = &self.config else { return Ok(None) };
+        if self.store.legacy {
+            return match self.store.holds("optimizer_weights") {
+                true => Err(Error::Unsupported(
+                    "the optimiser's state of the old format (.h5) is not read; save the model as \
+                     .keras"
+                        .into(),
+                )),
+                false => Ok(None),
+            };
+        }
+        let compiled = &config["compile_config"];
+        let optimizer = &compiled["optimizer"];
+        // An optimiser may be given by its name alone.
+        let class = optimizer["class_name"].as_str().or_else(|| optimizer.as_str());
+        let Some(class) = class else { return Ok(None) };
+        Ok(Some(Training {
+            optimizer: class.to_owned(),
+            settings: optimizer["config"].clone(),
+            loss: compiled["loss"].clone(),
+            variables: self.store.variables("optimizer").map_err(Error::Malformed)?,
+            layers: graph::weighted(config, &self.store)?,
+        }))
+    }
+}
