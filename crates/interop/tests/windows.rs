@@ -1,4 +1,5 @@
 //! Windows over images of `f32` beside the definition, which graphs of `f64` are evaluated by.
+#![allow(clippy::unwrap_used)]
 
 #![allow(clippy::unwrap_used)]
 

@@ -50,14 +50,14 @@ impl Model {
     pub fn training(&self) -> Result<Option<Training>> {
         let Some(config) = &self.config else { return Ok(None) };
         if self.store.legacy {
-            return match self.store.holds("optimizer_weights") {
-                true => Err(Error::Unsupported(
+            if self.store.holds("optimizer_weights") {
+                return Err(Error::Unsupported(
                     "the optimiser's state of the old format (.h5) is not read; save the model as \
                      .keras"
                         .into(),
-                )),
-                false => Ok(None),
-            };
+                ));
+            }
+            return Ok(None);
         }
         let compiled = &config["compile_config"];
         let optimizer = &compiled["optimizer"];
