@@ -1,8 +1,6 @@
 //! Windows over images of `f32` beside the definition, which graphs of `f64` are evaluated by.
 #![allow(clippy::unwrap_used)]
 
-#![allow(clippy::unwrap_used)]
-
 use ff_interop::onnx::proto::AttributeProto;
 use ff_interop::onnx::{DType, GraphBuilder, Session, Tensor};
 use ff_tensor::{Device, DeviceOptions, Key, Rng};
