@@ -198,7 +198,11 @@ fn into_onnx(model: &TableModel, mut graph: GraphBuilder) -> Result<GraphBuilder
             outputs
         });
     }
-    let outputs = mean(&mut graph, &all);
+    let outputs = if file.classes.is_empty() {
+        mean_of_numbers(&mut graph, &all)?
+    } else {
+        mean(&mut graph, &all)
+    };
     if file.classes.is_empty() {
         let y = graph.node("Identity", "prediction", &[&outputs]);
         graph.output(&y, DType::F64, &[None, Some(1)]);
@@ -218,6 +222,21 @@ fn mean(graph: &mut GraphBuilder, outputs: &[String]) -> String {
     }
     let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
     graph.node("Mean", "networks/mean", &names)
+}
+
+/// The same for numbers in double precision, of which ONNX Runtime has no `Mean`.
+fn mean_of_numbers(graph: &mut GraphBuilder, outputs: &[String]) -> Result<String> {
+    let [first, rest @ ..] = outputs else { return Ok(mean(graph, outputs)) };
+    if rest.is_empty() {
+        return Ok(first.clone());
+    }
+    let mut sum = first.clone();
+    for output in rest {
+        sum = graph.node("Add", "networks/sum", &[&sum, output]);
+    }
+    let count = Tensor::new(&[], vec![outputs.len() as f64])?;
+    let count = graph.constant("networks/count", &count);
+    Ok(graph.node("Div", "networks/mean", &[&sum, &count]))
 }
 
 /// The same in single precision: see [`export_tflite`].
