@@ -158,7 +158,8 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         for first in (0..plane.out[0]).step_by(band) {
             let rows = band.min(plane.out[0] - first);
             let part = Plane { out: [rows, plane.out[1]], ..plane };
-            let layout = Layout::of(&part, per_group)?;
+            let own = (rows < plane.out[0]).then(|| Layout::of(&part, per_group)).transpose()?;
+            let layout = own.as_ref().unwrap_or(&layout);
             if !whole {
                 let n = groups * layout.group;
                 if padded.len() < n {
