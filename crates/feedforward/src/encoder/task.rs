@@ -12,7 +12,6 @@ use crate::embedding::{TaskFile, write_modules};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use crate::language::{EncoderModel, SaveOptions};
-use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
@@ -159,11 +158,6 @@ pub(super) fn outputs(kind: ObjectiveKind, names: &Names) -> EncoderOutputs<'_> 
     }
 }
 
-/// Where the scores before training are kept, which a resumed run reads.
-fn before_path(folder: &RunFolder) -> PathBuf {
-    folder.path().join("before.json")
-}
-
 impl Task for EncoderTask {
     const COMMAND: &'static str = "train";
     const KEYS: &'static [&'static str] = ENCODER_KEYS;
@@ -303,7 +297,7 @@ impl Task for EncoderTask {
         if !matches!(self.kind(), ObjectiveKind::Masked | ObjectiveKind::Pairs) {
             return Ok(Session { before });
         }
-        let path = before_path(folder);
+        let path = folder.before();
         if trainer.progress().step > 0 && path.is_file() {
             before = serde_json::from_str(&read_text(&path)?)
                 .map_err(|e| Error::run(&path, format!("is damaged: {e}; train anew")))?;

@@ -167,6 +167,11 @@ impl RunFolder {
         self.path.join("samples.jsonl")
     }
 
+    /// The scores before training, which a resumed run reads.
+    pub fn before(&self) -> PathBuf {
+        self.path.join("before.json")
+    }
+
     /// All scores at the end.
     pub fn scores(&self) -> PathBuf {
         self.path.join("scores.json")

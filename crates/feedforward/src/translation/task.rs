@@ -11,7 +11,6 @@ use crate::encoder::{Rows, read_rows};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use crate::language::{Translator, TranslatorFolder};
-use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
@@ -32,7 +31,6 @@ use ff_train::{Event, Objective};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 
 /// Fine-tunes the model of a recipe in a new folder.
 ///
@@ -122,11 +120,6 @@ impl Translating {
         }
         Ok(found)
     }
-}
-
-/// Where the scores before training are kept, which a resumed run reads.
-fn before_path(folder: &RunFolder) -> PathBuf {
-    folder.path().join("before.json")
 }
 
 impl Task for Translating {
@@ -265,7 +258,7 @@ impl Task for Translating {
 
     fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
         let Beginning { folder, network, trainer, watcher, clock } = beginning;
-        let path = before_path(folder);
+        let path = folder.before();
         if trainer.progress().step > 0 && path.is_file() {
             let before = serde_json::from_str(&read_text(&path)?)
                 .map_err(|e| Error::run(&path, format!("is damaged: {e}; train anew")))?;

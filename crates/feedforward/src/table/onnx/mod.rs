@@ -198,15 +198,12 @@ fn into_onnx(model: &TableModel, mut graph: GraphBuilder) -> Result<GraphBuilder
             outputs
         });
     }
-    let outputs = if file.classes.is_empty() {
-        mean_of_numbers(&mut graph, &all)?
-    } else {
-        mean(&mut graph, &all)
-    };
     if file.classes.is_empty() {
+        let outputs = mean_of_numbers(&mut graph, &all)?;
         let y = graph.node("Identity", "prediction", &[&outputs]);
         graph.output(&y, DType::F64, &[None, Some(1)]);
     } else {
+        let outputs = mean(&mut graph, &all);
         classification(&mut graph, model, &outputs)?;
     }
     graph.metadata("feedforward.target", file.target.as_str());
@@ -226,12 +223,11 @@ fn mean(graph: &mut GraphBuilder, outputs: &[String]) -> String {
 
 /// The same for numbers in double precision, of which ONNX Runtime has no `Mean`.
 fn mean_of_numbers(graph: &mut GraphBuilder, outputs: &[String]) -> Result<String> {
-    let [first, rest @ ..] = outputs else { return Ok(mean(graph, outputs)) };
-    if rest.is_empty() {
-        return Ok(first.clone());
+    if outputs.len() < 2 {
+        return Ok(mean(graph, outputs));
     }
-    let mut sum = first.clone();
-    for output in rest {
+    let mut sum = outputs[0].clone();
+    for output in &outputs[1..] {
         sum = graph.node("Add", "networks/sum", &[&sum, output]);
     }
     let count = Tensor::new(&[], vec![outputs.len() as f64])?;
