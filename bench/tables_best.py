@@ -5,10 +5,11 @@
     tables_best.py FOLDER --ranks FILE [--of best,autogluon,…]
 
 FOLDER holds index.json (name, target, task), NAME.csv.gz and peers.json; TABLES is `all` or names with commas between.
-WHO is any of fast, good, best (ours), catboost, lightgbm, catboost+lightgbm (the mean of both at their defaults) and
-autogluon (the preset best_quality for `--seconds` CPU seconds, or for those of `best` in FILE if these are more). Every fit sees the same 80 % of the rows
-(random_state 11, stratified for classes), has one thread, and is judged on the others by accuracy and log loss, or R².
-Seconds are CPU seconds of one fit. FILE collects the results, from which `--ranks` prints mean ranks.
+WHO is any of fast, good, best (ours), catboost, lightgbm, catboost+lightgbm (the mean of both at their
+defaults) and autogluon (the preset best_quality for `--seconds` CPU seconds, or for those of `best` in FILE if
+these are more). Every fit sees the same 80 % of the rows (random_state 11, stratified for classes), has one
+thread, and is judged on the others by accuracy and log loss, or R². Seconds are CPU seconds of one fit. FILE
+collects the results, from which `--ranks` prints mean ranks.
 """
 
 import argparse
@@ -99,7 +100,12 @@ def autogluon(train, test, target, regression, args, least):
         start = seconds()
         # `dynamic_stacking` would fit a second time in a process of its own.
         fit = TabularPredictor(target, eval_metric=metric, path=folder, verbosity=0).fit(
-            train, time_limit=max(args.seconds, least), presets="best_quality", num_cpus=1, num_gpus=0, dynamic_stacking=False,
+            train,
+            time_limit=max(args.seconds, least),
+            presets="best_quality",
+            num_cpus=1,
+            num_gpus=0,
+            dynamic_stacking=False,
             ag_args_ensemble={"fold_fitting_strategy": "sequential_local"},
         )
         took = seconds() - start
