@@ -114,7 +114,8 @@ def export(
     and `"onnx"` (with the cache), `"gguf"` or `"huggingface"` for language models; by default what the ending of
     `out` says. `dtype` is
     `"f32"`, `"f16"` or `"bf16"` for language models, and for GGUF also a quantised type such as
-    `"q8_0"` or `"q4_k_m"`. The result says what was compared and by how much it differs.
+    `"q8_0"` or `"q4_k_m"`. The result says what was compared and by how much it differs; for Keras
+    also with which optimiser training goes on there, and what to do before, or why with none.
     """
     ending = os.path.splitext(os.fspath(out))[1].lower().lstrip(".")
     kinds = {name: name for name in ("onnx", "keras", "tflite", "gguf")}

@@ -219,7 +219,7 @@ fn bombs_take_no_memory() {
 fn an_exported_graph_is_read_as_it_was() {
     let graph = ff_interop::onnx::Model::open(&folder().join("every_kind.onnx")).unwrap();
     let notes = serde_json::json!({ "classes": ["a", "b", "c"] });
-    let bytes = ff_interop::keras::export(&graph, &["probabilities"], &notes).unwrap();
+    let bytes = ff_interop::keras::export(&graph, &["probabilities"], &notes, None).unwrap();
     let model = Model::from_bytes(bytes.clone()).unwrap();
     let classes: Vec<String> = model.layers().into_iter().map(|layer| layer.class).collect();
     for class in ["Dense", "EinsumDense", "Embedding", "StringLookup"] {
@@ -249,6 +249,7 @@ fn an_exported_graph_is_read_as_it_was() {
         &ff_interop::onnx::Model::open(&folder().join("every_kind.onnx")).unwrap(),
         &["label"],
         &notes,
+        None,
     );
     let error = missing.unwrap_err().to_string();
     assert!(error.contains("has no form in Keras; export as ONNX"), "{error}");

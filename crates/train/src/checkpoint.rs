@@ -157,7 +157,31 @@ impl Checkpoint {
     /// # Errors
     /// If the file is damaged, of a newer format, of another run, or of another kernel path.
     pub fn open(place: &CheckpointPlace<'_>, isa: Isa) -> Result<Self> {
-        let path: &Path = place.path;
+        let found = Self::read(place.path)?;
+        let error = |message: String| Error::Checkpoint { path: found.path.clone(), message };
+        let notes = &found.notes;
+        if notes.identity != place.identity {
+            return Err(error(
+                "belongs to another recipe or other data; resume the run with its original recipe \
+                 and data, or start a new one with --out in another folder"
+                    .into(),
+            ));
+        }
+        if notes.isa != isa.to_string() {
+            return Err(error(format!(
+                "was written with {} kernels, but this machine would use {isa} with other bits; \
+                 add --isa {}",
+                notes.isa, notes.isa
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Reads a checkpoint of any run, to look at and not to resume.
+    ///
+    /// # Errors
+    /// If the file is damaged or of a newer format.
+    pub fn read(path: &Path) -> Result<Self> {
         let error = |message: String| Error::Checkpoint { path: path.to_owned(), message };
         let tensors = TensorFile::open(path)?;
         let notes = tensors
@@ -175,20 +199,6 @@ impl Checkpoint {
         }
         let notes: Notes = serde_json::from_str(notes)
             .map_err(|e| error(format!("its metadata cannot be read: {e}")))?;
-        if notes.identity != place.identity {
-            return Err(error(
-                "belongs to another recipe or other data; resume the run with its original recipe \
-                 and data, or start a new one with --out in another folder"
-                    .into(),
-            ));
-        }
-        if notes.isa != isa.to_string() {
-            return Err(error(format!(
-                "was written with {} kernels, but this machine would use {isa} with other bits; \
-                 add --isa {}",
-                notes.isa, notes.isa
-            )));
-        }
         Ok(Self { path: path.to_owned(), tensors, notes })
     }
 
@@ -215,6 +225,27 @@ impl Checkpoint {
     /// The progress of training.
     pub fn progress(&self) -> &Progress {
         &self.notes.progress
+    }
+
+    /// A parameter after the last step.
+    ///
+    /// # Errors
+    /// If there is none of this name and shape.
+    pub fn weight(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.tensors.f32(&format!("model.{name}"), dims)?)
+    }
+
+    /// A tensor of the optimiser's state, by its name in [`Optimizer::state_tensors`].
+    ///
+    /// # Errors
+    /// If there is none of this name and shape.
+    pub fn state(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.tensors.f32(&format!("optimizer.{name}"), dims)?)
+    }
+
+    /// The scalars of the optimiser's state.
+    pub fn scalars(&self) -> &OptimizerScalars {
+        &self.notes.optimizer
     }
 
     pub(crate) fn restore(

@@ -144,6 +144,12 @@ mod onnx {
             "evaluated on {} made-up rows, with gaps or padding: differs from the model by at most {:.1e}",
             exported.rows, exported.difference
         ))?;
+        if let Some(optimizer) = &exported.optimizer {
+            terminal.line(format!("training goes on with {optimizer}"))?;
+        }
+        for note in &exported.notes {
+            terminal.line(format!("  {note}"))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,6 +7,8 @@ mod calibration;
 mod data;
 mod finetune;
 mod flow;
+#[cfg(feature = "keras")]
+mod keras;
 mod killed;
 mod language;
 mod new_rows;

@@ -208,6 +208,7 @@ impl OnnxExport {
             nodes: summary.operators.values().sum(),
             rows,
             difference,
+            ..Self::default()
         }
     }
 }

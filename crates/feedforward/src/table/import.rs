@@ -2,7 +2,7 @@
 //! a feedforward network, a recipe that trains on from its weights.
 
 #[cfg(feature = "keras")]
-mod optimizer;
+pub(super) mod optimizer;
 
 use super::start::COLUMNS;
 use crate::error::{Error, Result};

@@ -11,7 +11,7 @@ mod training;
 
 pub use crate::onnx::{Error, Result};
 use crate::{Foreign, onnx};
-pub use export::export;
+pub use export::{export, weighted};
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::{Error, Model, Result, graph};
 use crate::onnx::Tensor;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// What a model was compiled with, and the state of its optimiser.
 ///
@@ -17,10 +17,15 @@ pub struct Training {
     pub settings: Json,
     /// The loss: a name, or a class with its settings.
     pub loss: Json,
+    /// What losses are multiplied by: a list with a number for each output.
+    pub loss_weights: Json,
+    /// The metrics, by name.
+    pub metrics: Json,
     /// The optimiser's variables in its order: the number of updates, the learning rate, and what
     /// it keeps of each trained weight; none where it has made no step.
     pub variables: Vec<Tensor>,
-    /// The layers with weights, in the order in which the optimiser knows them.
+    /// The layers with weights, in the order in which the optimiser knows them; writing takes
+    /// those of the graph.
     pub layers: Vec<Weighted>,
 }
 
@@ -39,6 +44,27 @@ pub struct Weighted {
     pub trainable: bool,
     /// Its weights in its order.
     pub arrays: Vec<Tensor>,
+}
+
+impl Training {
+    /// What a model's configuration says of it.
+    pub(super) fn compile_config(&self) -> Json {
+        json!({
+            "optimizer": {
+                "module": "keras.optimizers",
+                "class_name": self.optimizer,
+                "config": self.settings,
+                "registered_name": null,
+            },
+            "loss": self.loss,
+            "loss_weights": self.loss_weights,
+            "metrics": self.metrics,
+            "weighted_metrics": null,
+            "run_eagerly": false,
+            "steps_per_execution": 1,
+            "jit_compile": "auto",
+        })
+    }
 }
 
 impl Model {
@@ -68,6 +94,8 @@ impl Model {
             optimizer: class.to_owned(),
             settings: optimizer["config"].clone(),
             loss: compiled["loss"].clone(),
+            loss_weights: compiled["loss_weights"].clone(),
+            metrics: compiled["metrics"].clone(),
             variables: self.store.variables("optimizer").map_err(Error::Malformed)?,
             layers: graph::weighted(config, &self.store)?,
         }))

@@ -128,6 +128,36 @@ impl Layout {
     }
 }
 
+/// What the rule does with one parameter beyond its own settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterSettings {
+    /// The factor of the learning rate.
+    pub lr_scale: f64,
+    /// The weight decay.
+    pub weight_decay: f64,
+    /// The L1 penalty.
+    pub l1: f64,
+    /// The L2 penalty.
+    pub l2: f64,
+}
+
+impl OptimizerConfig {
+    /// The settings of a parameter: those of its group, or of the recipe, with weight decay and
+    /// penalties only for matrices and embeddings.
+    ///
+    /// ```
+    /// use ff_graph::{ParamKind, ParamSpec};
+    /// use ff_train::optim::{OptimizerConfig, OptimizerKind};
+    /// let config = OptimizerConfig::new(OptimizerKind::AdamW);
+    /// let bias = ParamSpec::new("bias", [3], ParamKind::Bias);
+    /// assert_eq!(config.of_parameter(&bias).weight_decay, 0.0);
+    /// ```
+    pub fn of_parameter(&self, spec: &ParamSpec) -> ParameterSettings {
+        let Group { lr_scale, weight_decay, l1, l2, .. } = group_of(self, spec);
+        ParameterSettings { lr_scale, weight_decay, l1, l2 }
+    }
+}
+
 /// The settings of a parameter: those of its group, or of the recipe, with weight decay and
 /// penalties only for matrices and embeddings.
 fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {

@@ -35,6 +35,7 @@ pub use config::{DecaySchedule, OptimizerConfig};
 pub use error::{Error, Result};
 pub use ff_settings::ConfigError;
 pub use group::GroupConfig;
+pub use layout::ParameterSettings;
 pub use lbfgs::LineSearch;
 pub use muon::AdjustLr;
 pub use optimizer::{NonFiniteGradient, Optimizer, Skip, StepReport, first_non_finite_gradient};

@@ -4,17 +4,52 @@ use super::{Continued, Named};
 use crate::error::{Error, Result};
 use ff_interop::keras::{Training, Weighted};
 use ff_interop::onnx::{Head, Tensor};
+use ff_train::keys::Keyed;
 use ff_train::optim::{
-    Adagrad, Adam, AdamW, GroupConfig, OptimizerConfig, OptimizerScalars, RmsProp, Sgd,
+    Adagrad, Adam, AdamW, GroupConfig, OptimizerConfig, OptimizerKind, OptimizerScalars, RmsProp,
+    Sgd,
 };
 use serde_json::Value as Json;
 use std::fmt::Write;
 
-/// What the optimiser keeps of a weight: our name, and the factor between its values and ours.
+/// What the optimiser keeps of a weight: our name, and the factor from our values to those of Keras.
 type Slot = (&'static str, f64);
 
 /// What an optimiser keeps: groups of slots, the slots of each group side by side for every weight.
-type Slots = Vec<Vec<Slot>>;
+pub(in crate::table) type Slots = Vec<Vec<Slot>>;
+
+/// What Keras keeps where this program has an optimiser at a rate; none where it has no counterpart.
+pub(in crate::table) fn slots(config: &OptimizerConfig, lr: f64) -> Option<Slots> {
+    let settings = &config.settings;
+    let alone = |name| vec![(name, 1.0)];
+    Some(match config.kind {
+        OptimizerKind::Adam | OptimizerKind::AdamW => {
+            let mut slots = vec![vec![("exp_avg", 1.0), ("exp_avg_sq", 1.0)]];
+            let amsgrad = match config.kind {
+                OptimizerKind::Adam => Adam::read(settings).amsgrad,
+                _ => AdamW::read(settings).amsgrad,
+            };
+            if amsgrad {
+                slots.push(alone("max_exp_avg_sq"));
+            }
+            slots
+        }
+        // Momentum contains the rate there.
+        OptimizerKind::Sgd if Sgd::read(settings).momentum != 0.0 => {
+            vec![vec![("momentum_buffer", -lr)]]
+        }
+        OptimizerKind::Sgd => Vec::new(),
+        OptimizerKind::RmsProp => {
+            let RmsProp { momentum, centered, .. } = RmsProp::read(settings);
+            let momentum = (momentum != 0.0).then(|| vec![("momentum_buffer", lr)]);
+            let mean = centered.then(|| alone("grad_avg"));
+            std::iter::once(alone("square_avg")).chain(momentum).chain(mean).collect()
+        }
+        OptimizerKind::Adagrad => vec![alone("sum")],
+        OptimizerKind::Lion => vec![alone("exp_avg")],
+        OptimizerKind::Adafactor | OptimizerKind::Muon | OptimizerKind::Lbfgs => return None,
+    })
+}
 
 /// Settings that are off when absent and have no counterpart.
 const OTHERS: [(&str, &str); 4] = [
@@ -47,7 +82,7 @@ pub(super) fn continued(
             _ => return Err(settings.refused(key, why)),
         }
     }
-    let (mut config, slots) = translated(&settings, lr)?;
+    let mut config = translated(&settings)?;
     config.lr = Some(lr);
     config.clip_norm = settings.maybe("global_clipnorm")?;
     config.clip_value = settings.maybe("clipvalue")?;
@@ -56,7 +91,7 @@ pub(super) fn continued(
     let mut state = None;
     let updates = training.variables.first().map_or(Ok(0.0), number)?;
     if updates > 0.0 {
-        match tensors(training, &slots, weights) {
+        match state_of(training, &config, lr, weights) {
             Ok(tensors) => {
                 let _ = write!(line, " and its state after {updates} steps");
                 let scalars = OptimizerScalars {
@@ -71,6 +106,12 @@ pub(super) fn continued(
     if let Some(loss) = other_loss(&training.loss, head) {
         left.push(format!(
             "the loss {loss}: [loss] has the one that goes with the network's outputs"
+        ));
+    }
+    if !training.loss_weights.is_null() {
+        left.push(format!(
+            "the weights of losses {}: losses are not scaled here",
+            training.loss_weights
         ));
     }
     let recipe = format!("\n# {line}\n{}", table("optimizer", &config)?);
@@ -114,29 +155,18 @@ impl Settings<'_> {
     }
 }
 
-/// The rule with its settings, and what Keras keeps of each weight.
-fn translated(settings: &Settings<'_>, lr: f64) -> Result<(OptimizerConfig, Slots)> {
+/// The rule with its settings.
+fn translated(settings: &Settings<'_>) -> Result<OptimizerConfig> {
     let decay = settings.maybe("weight_decay")?.filter(|decay| *decay != 0.0);
-    let undecayed = |slots: Slots, config: OptimizerConfig| match decay {
-        None => Ok((config, slots)),
+    let undecayed = |config: OptimizerConfig| match decay {
+        None => Ok(config),
         Some(_) => Err(settings.refused("weight_decay", "it is decoupled, which only AdamW is")),
-    };
-    // Momentum contains the rate there, which only a rate above 0 takes out.
-    let by_rate = |momentum: f64, factor: f64| {
-        if momentum != 0.0 && lr == 0.0 {
-            return Err(settings.refused("momentum", "it cannot be taken over at a rate of 0"));
-        }
-        Ok(factor / lr)
     };
     match settings.class {
         "Adam" | "AdamW" => {
             let betas = [settings.number("beta_1", 0.9)?, settings.number("beta_2", 0.999)?];
             let (eps, amsgrad) = (settings.number("epsilon", 1e-7)?, settings.flag("amsgrad"));
-            let mut slots = vec![vec![("exp_avg", 1.0), ("exp_avg_sq", 1.0)]];
-            if amsgrad {
-                slots.push(vec![("max_exp_avg_sq", 1.0)]);
-            }
-            let config = match decay {
+            Ok(match decay {
                 None => Adam { betas, eps, amsgrad, eps_first: true }.into(),
                 // Keras decays biases too.
                 Some(decay) => OptimizerConfig {
@@ -148,38 +178,24 @@ fn translated(settings: &Settings<'_>, lr: f64) -> Result<(OptimizerConfig, Slot
                     }],
                     ..AdamW { betas, eps, amsgrad, eps_first: true }.into()
                 },
-            };
-            Ok((config, slots))
+            })
         }
         "SGD" => {
             let (momentum, nesterov) =
                 (settings.number("momentum", 0.0)?, settings.flag("nesterov"));
             // Without momentum, Nesterov's is none.
             let nesterov = nesterov && momentum != 0.0;
-            let mut slots = Vec::new();
-            if momentum != 0.0 {
-                slots.push(vec![("momentum_buffer", by_rate(momentum, -1.0)?)]);
-            }
-            undecayed(slots, Sgd { momentum, nesterov, ..Sgd::default() }.into())
+            undecayed(Sgd { momentum, nesterov, ..Sgd::default() }.into())
         }
         "RMSprop" => {
-            let (momentum, centered) =
-                (settings.number("momentum", 0.0)?, settings.flag("centered"));
-            let mut slots = vec![vec![("square_avg", 1.0)]];
-            if momentum > 0.0 {
-                slots.push(vec![("momentum_buffer", by_rate(momentum, 1.0)?)]);
-            }
-            if centered {
-                slots.push(vec![("grad_avg", 1.0)]);
-            }
             let rule = RmsProp {
                 alpha: settings.number("rho", 0.9)?,
                 eps: settings.number("epsilon", 1e-7)?,
-                momentum,
-                centered,
+                momentum: settings.number("momentum", 0.0)?,
+                centered: settings.flag("centered"),
                 eps_first: true,
             };
-            undecayed(slots, rule.into())
+            undecayed(rule.into())
         }
         "Adagrad" => {
             let rule = Adagrad {
@@ -188,7 +204,7 @@ fn translated(settings: &Settings<'_>, lr: f64) -> Result<(OptimizerConfig, Slot
                 eps_first: true,
                 ..Adagrad::default()
             };
-            undecayed(vec![vec![("sum", 1.0)]], rule.into())
+            undecayed(rule.into())
         }
         other => Err(Error::usage(format!(
             "{other} is not taken over; Adam, AdamW, SGD, RMSprop and Adagrad are"
@@ -197,11 +213,20 @@ fn translated(settings: &Settings<'_>, lr: f64) -> Result<(OptimizerConfig, Slot
 }
 
 /// The state by the names of our parameters.
-fn tensors(training: &Training, slots: &Slots, weights: &[Named]) -> Result<Vec<Named>> {
+fn state_of(
+    training: &Training,
+    config: &OptimizerConfig,
+    lr: f64,
+    weights: &[Named],
+) -> Result<Vec<Named>> {
+    let slots = slots(config, lr).unwrap_or_default();
+    if slots.iter().flatten().any(|(_, factor)| *factor == 0.0) {
+        return Err(Error::usage("its momentum contains the rate, which is 0"));
+    }
     let trained = trained(&training.layers, weights)?;
     let mut left = training.variables.iter().skip(2);
     let mut tensors = Vec::new();
-    for group in slots {
+    for group in &slots {
         for &(weight, (name, dims, _)) in &trained {
             for (slot, factor) in group {
                 let variable = left.next().filter(|found| found.dims() == weight.dims());
@@ -209,7 +234,7 @@ fn tensors(training: &Training, slots: &Slots, weights: &[Named]) -> Result<Vec<
                     Error::usage(format!("there is no `{slot}` of the shape of {name}"))
                 })?;
                 let values = ours(variable)?;
-                let values = values.iter().map(|x| (x * factor) as f32).collect();
+                let values = values.iter().map(|x| (x / factor) as f32).collect();
                 tensors.push((format!("{slot}.{name}"), dims.clone(), values));
             }
         }

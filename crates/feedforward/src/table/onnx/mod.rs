@@ -4,6 +4,8 @@ mod check;
 mod columns;
 pub(crate) mod network;
 mod predict;
+#[cfg(feature = "keras")]
+mod training;
 
 use super::model::TableModel;
 use super::predict::find_model;
@@ -45,6 +47,13 @@ pub struct OnnxExport {
     pub rows: usize,
     /// The largest difference of a probability, or of a number relative to the target's deviation.
     pub difference: f64,
+    /// For Keras: the optimiser that training goes on with there, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<String>,
+    /// For Keras: what to do before training on, and where it differs from here on, or why the
+    /// optimiser is not in the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Writes the model of a run, an encoder, or a language model that writes, as an ONNX file,
@@ -87,8 +96,10 @@ pub fn export_onnx_within(
 }
 
 /// Writes the model of a run for Keras 3: inputs are columns, the output is `probabilities` or
-/// `prediction`, and `metadata.json` names the classes. The file is read again, evaluated, and
-/// compared, as [`export_onnx`] does.
+/// `prediction`, and `metadata.json` names the classes. Where the last checkpoint has the model's
+/// weights, the file has the optimiser with its state and the loss, so that Keras goes on training;
+/// otherwise the outcome says why not. The file is read again, evaluated, and compared, as
+/// [`export_onnx`] does.
 ///
 /// # Errors
 /// As [`export_onnx`]; Keras has no counterpart of a node, named.
@@ -99,11 +110,17 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
     let graph = to_onnx(&model)?;
     let file = model.file();
     let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
-    let bytes = ff_interop::keras::export(&graph, &[output], &notes(&model))?;
+    let (continued, notes) = match training::continued(run, &mut open(run, device)?, output) {
+        Ok(continued) => (Some((continued.training, continued.line)), continued.notes),
+        Err(error) => (None, vec![format!("the optimiser is not in the file: {error}")]),
+    };
+    let (training, optimizer) = continued.unzip();
+    let bytes = ff_interop::keras::export(&graph, &[output], &about(&model), training.as_ref())?;
     let graph = ff_interop::keras::Model::from_bytes(bytes.clone())?.to_onnx()?;
     let session = Session::new(graph.clone())?;
     let (rows, difference) = check::compare(&mut model, &session, false)?;
-    written(out, &bytes, &graph, rows, difference)
+    let exported = written(out, &bytes, &graph, rows, difference)?;
+    Ok(OnnxExport { optimizer, notes, ..exported })
 }
 
 /// Writes the model of a run for TensorFlow Lite, which has neither doubles nor texts: inputs are
@@ -119,7 +136,7 @@ pub fn export_tflite(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpo
     let graph = to_single(&model)?;
     let file = model.file();
     let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
-    let mut notes = notes(&model);
+    let mut notes = about(&model);
     notes["columns"] = columns::single::about(model.transforms());
     let bytes = ff_interop::tflite::export(&graph, &[output], &notes.to_string())?;
     let session = Session::new(ff_interop::tflite::from_bytes(&bytes)?)?;
@@ -128,7 +145,7 @@ pub fn export_tflite(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpo
 }
 
 /// What a file says of its outputs.
-fn notes(model: &TableModel) -> serde_json::Value {
+fn about(model: &TableModel) -> serde_json::Value {
     let file = model.file();
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),

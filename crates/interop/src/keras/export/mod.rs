@@ -4,7 +4,7 @@
 mod nodes;
 mod order;
 
-use super::hdf5;
+use super::{Training, Weighted, hdf5};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{self, DType, Error, Result, Tensor};
 use serde_json::{Value as Json, json};
@@ -43,12 +43,71 @@ struct Writer<'a> {
     done: HashSet<&'a str>,
 }
 
+/// A graph as layers.
+struct Layers {
+    /// In the order in which Keras lists them.
+    all: Vec<Json>,
+    inputs: Vec<Json>,
+    ends: Vec<Json>,
+    /// Those with weights, each with its place in a file.
+    weighted: Vec<(String, Weighted)>,
+}
+
 /// The bytes of a `.keras` file that computes some outputs of a graph, and notes for its
-/// `metadata.json`.
+/// `metadata.json`; `training` is what Keras goes on with.
 ///
 /// # Errors
 /// A node has no counterpart in Keras, by name; there is no such output.
-pub fn export(model: &onnx::Model, outputs: &[&str], notes: &Json) -> Result<Vec<u8>> {
+pub fn export(
+    model: &onnx::Model,
+    outputs: &[&str],
+    notes: &Json,
+    training: Option<&Training>,
+) -> Result<Vec<u8>> {
+    let Layers { all, inputs, mut ends, weighted } = layers(model, outputs)?;
+    let mut arrays = Vec::new();
+    for (place, layer) in weighted {
+        let variables = layer.arrays.into_iter().enumerate();
+        arrays.extend(variables.map(|(i, tensor)| (format!("{place}/vars/{i}"), tensor)));
+    }
+    let mut config = json!({
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": {
+            "name": "feedforward",
+            "trainable": true,
+            "layers": all,
+            "input_layers": inputs,
+            "output_layers": if ends.len() == 1 { ends.remove(0) } else { Json::Array(ends) },
+        },
+        "registered_name": "Functional",
+        "build_config": { "input_shape": null },
+    });
+    if let Some(training) = training {
+        config["compile_config"] = training.compile_config();
+        let variables = training.variables.iter().enumerate();
+        arrays.extend(variables.map(|(i, tensor)| (format!("optimizer/vars/{i}"), tensor.clone())));
+    }
+    let mut metadata = json!({ "keras_version": VERSION });
+    metadata["feedforward"] = notes.clone();
+    let weights = hdf5::write(&arrays).map_err(Error::Malformed)?;
+    archive(&[
+        ("metadata.json", metadata.to_string().as_bytes()),
+        ("config.json", config.to_string().as_bytes()),
+        ("model.weights.h5", &weights),
+    ])
+    .map_err(|e| Error::Malformed(format!("the archive cannot be written: {e}")))
+}
+
+/// The layers with weights that [`export`] writes, in the order in which an optimiser knows them.
+///
+/// # Errors
+/// As [`export`].
+pub fn weighted(model: &onnx::Model, outputs: &[&str]) -> Result<Vec<Weighted>> {
+    Ok(layers(model, outputs)?.weighted.into_iter().map(|(_, layer)| layer).collect())
+}
+
+fn layers(model: &onnx::Model, outputs: &[&str]) -> Result<Layers> {
     let graph = model.graph()?;
     let needed = needed(&graph.node, outputs);
     let mut writer = Writer {
@@ -96,37 +155,20 @@ pub fn export(model: &onnx::Model, outputs: &[&str], notes: &Json) -> Result<Vec
     }
     let layers = order::as_keras_does(writer.layers, &ends);
     let mut places = super::graph::Places::default();
-    let mut weights = Vec::new();
+    let mut weighted = Vec::new();
     for layer in layers.iter().filter(|layer| layer["module"] == "keras.layers") {
-        let place = places.next(layer["class_name"].as_str().unwrap_or_default());
-        let own = layer["name"].as_str().and_then(|name| writer.weights.remove(name));
-        for (i, tensor) in own.into_iter().flatten().enumerate() {
-            weights.push((format!("layers/{place}/vars/{i}"), tensor));
+        let class = layer["class_name"].as_str().unwrap_or_default();
+        let place = format!("layers/{}", places.next(class));
+        let name = layer["name"].as_str().unwrap_or_default();
+        let arrays = writer.weights.remove(name).unwrap_or_default();
+        if !arrays.is_empty() {
+            let trainable = layer["config"]["trainable"].as_bool().unwrap_or(true);
+            let (name, class) = (name.to_owned(), class.to_owned());
+            weighted.push((place, Weighted { name, class, trainable, arrays }));
         }
     }
-    let mut ends: Vec<Json> = ends.iter().map(|end| json!([end, 0, 0])).collect();
-    let config = json!({
-        "module": "keras.src.models.functional",
-        "class_name": "Functional",
-        "config": {
-            "name": "feedforward",
-            "trainable": true,
-            "layers": layers,
-            "input_layers": inputs,
-            "output_layers": if ends.len() == 1 { ends.remove(0) } else { Json::Array(ends) },
-        },
-        "registered_name": "Functional",
-        "build_config": { "input_shape": null },
-    });
-    let mut metadata = json!({ "keras_version": VERSION });
-    metadata["feedforward"] = notes.clone();
-    let weights = hdf5::write(&weights).map_err(Error::Malformed)?;
-    archive(&[
-        ("metadata.json", metadata.to_string().as_bytes()),
-        ("config.json", config.to_string().as_bytes()),
-        ("model.weights.h5", &weights),
-    ])
-    .map_err(|e| Error::Malformed(format!("the archive cannot be written: {e}")))
+    let ends = ends.iter().map(|end| json!([end, 0, 0])).collect();
+    Ok(Layers { all: layers, inputs, ends, weighted })
 }
 
 fn archive(files: &[(&str, &[u8])]) -> zip::result::ZipResult<Vec<u8>> {
