@@ -54,6 +54,11 @@ for name in ("dense.tflite", "half.tflite", "image.tflite", "operations.tflite")
 seed("bundle", "saved", (repository / "crates/interop/tests/tflite/saved/variables/variables.index").read_bytes())
 for name in ("dense_old.h5", "forms.hdf5", "forms_18.hdf5", "soft.hdf5", "rows.keras", "embedding.keras"):
     seed("keras", name, (repository / "crates/interop/tests/keras" / name).read_bytes())
+for name in ("npz_tensorflow.keras", "npz_jax.keras"):
+    with zipfile.ZipFile(repository / "crates/interop/tests/keras" / name) as whole:
+        with zipfile.ZipFile(io.BytesIO(whole.read("model.weights.npz"))) as archive:
+            for part in archive.namelist():
+                seed("numpy", f"{name}-{part.replace('/', '-')}", archive.read(part))
 templates = json.loads((repository / "crates/text/src/chat/fixtures/templates.json").read_text())
 for name, case in templates["templates"].items():
     seed("template", name, case["template"].encode())

@@ -52,6 +52,7 @@ static TARGETS: &[Target] = &[
     Target { name: "bundle", extension: "index", read: read_bundle },
     Target { name: "tflite", extension: "tflite", read: read_tflite },
     Target { name: "keras", extension: "keras", read: read_keras },
+    Target { name: "numpy", extension: "npy", read: read_numpy },
     Target { name: "template", extension: "jinja", read: render_template },
 ];
 
@@ -151,6 +152,11 @@ fn read_keras(_: &Path, bytes: &[u8]) {
     if let Ok(graph) = model.to_onnx() {
         evaluate(graph);
     }
+}
+
+/// Arrays of NumPy, pickled or not.
+fn read_numpy(path: &Path, bytes: &[u8]) {
+    let _ = ff_formats::numpy_arrays(path, bytes);
 }
 
 /// Inputs of ones, of 2 where a dimension varies.

@@ -1,4 +1,4 @@
-//! Files of tensors (safetensors, GGUF, PyTorch's): foreign files are validated, ours are written
+//! Files of tensors (safetensors, GGUF, PyTorch's, NumPy's): foreign files are validated, ours are written
 //! atomically.
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,8 @@ mod atomic;
 mod gguf;
 mod guard;
 mod mxfp4;
+mod numpy;
+mod pickle;
 mod tensors;
 mod torch;
 mod unique;
@@ -14,6 +16,7 @@ pub use atomic::{check_writable, remove_temporaries, write_atomic};
 pub use gguf::{GgmlType, GgufFile, GgufFileType, GgufModel, GgufTensor, GgufValue, GgufWriter};
 pub use guard::guarded_call;
 pub use mxfp4::mxfp4;
+pub use numpy::{NumpyArray, numpy_arrays};
 pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};
 pub use torch::{Setting as TorchSetting, TorchModule};
 

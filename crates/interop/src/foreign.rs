@@ -118,10 +118,17 @@ impl Foreign {
 
 #[cfg(feature = "keras")]
 fn is_keras(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| KERAS.iter().any(|own| ending.eq_ignore_ascii_case(own)))
+    crate::keras::is_npz(path)
+        || path
+            .extension()
+            .is_some_and(|ending| KERAS.iter().any(|own| ending.eq_ignore_ascii_case(own)))
 }
 
 fn reader(path: &Path) -> Option<Reader> {
+    #[cfg(feature = "keras")]
+    if crate::keras::is_npz(path) {
+        return Some(crate::keras::open);
+    }
     let found = path.extension()?.to_str()?;
     let named = |endings: &[&str]| endings.iter().any(|ending| found.eq_ignore_ascii_case(ending));
     FORMATS.iter().find(|(endings, _)| named(endings)).map(|&(_, read)| read)

@@ -182,8 +182,11 @@ fn what_is_not_evaluated_is_refused_by_name() {
             archive(&[("config.json", br#"{"module": "m", "class_name": "Mine", "config": {}}"#)]),
             "subclass",
         ),
-        (archive(&[("config.json", b"{}"), ("model.weights.npz", b"")]), "pickled"),
-        (archive(&[("layers.npy", b"")]), "pickled"),
+        (
+            archive(&[("config.json", b"{}"), ("model.weights.npz", b"")]),
+            "model.weights.npz: invalid Zip",
+        ),
+        (archive(&[("layers.npy", b"")]), "layers.npy: it is no array of NumPy"),
         (
             archive(&[("config.json", b"{}"), ("model.weights.h5", b"no")]),
             "model.weights.h5: this is no HDF5",
@@ -193,6 +196,102 @@ fn what_is_not_evaluated_is_refused_by_name() {
     for (bytes, expected) in cases {
         let error = read(bytes).unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+/// `scripts/keras_npz.py`: the same model with its weights as pickles of NumPy.
+#[test]
+fn weights_as_npz_are_those_of_hdf5() {
+    let open = |name: &str| Model::open(&folder().join(name));
+    let expected = open("compiled.keras").unwrap();
+    let arrays = |model: &Model| {
+        let mut arrays = model.weights().unwrap();
+        arrays.sort_by(|a, b| a.0.cmp(&b.0));
+        arrays
+    };
+    for engine in ["tensorflow", "jax"] {
+        let found = open(&format!("npz_{engine}.keras")).unwrap();
+        let (own, theirs) = (arrays(&expected), arrays(&found));
+        assert_eq!(own.len(), theirs.len(), "{engine}");
+        for ((name, own), (other, theirs)) in own.iter().zip(&theirs) {
+            // JAX counts in 32 bits.
+            let values = |tensor: &Tensor| tensor.data().floats().unwrap();
+            assert_eq!((name, own.dims(), values(own)), (other, theirs.dims(), values(theirs)));
+        }
+        let (own, theirs) = (expected.training().unwrap(), found.training().unwrap());
+        assert_eq!(own.unwrap().layers, theirs.unwrap().layers);
+        assert_eq!(
+            expected.to_onnx().unwrap().to_bytes(),
+            found.to_onnx().unwrap().to_bytes(),
+            "{engine}"
+        );
+    }
+    let alone = open("npz.weights.npz").unwrap();
+    assert!(
+        !alone.has_layers() && arrays(&alone) == arrays(&open("npz_tensorflow.keras").unwrap())
+    );
+    let layers = open("compiled.keras").unwrap().with_weights(alone).unwrap();
+    assert_eq!(arrays(&layers).len(), arrays(&expected).len());
+    // PyTorch's parameters are pickles in pickles.
+    let error = open("npz_torch.keras").unwrap_err().to_string();
+    assert!(
+        error.contains("holds an object of Python, `torch._utils._rebuild_parameter`"),
+        "{error}"
+    );
+}
+
+/// A pickle that would call a function, and one whose array is not as long as it says.
+#[test]
+fn hostile_npz_is_refused() {
+    let npy = |pickle: &[u8]| {
+        let header = "{'descr': '|O', 'fortran_order': False, 'shape': (), }\n";
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.bytes());
+        file.extend(pickle);
+        file
+    };
+    let array = |n: u8| {
+        let mut pickle = b"\x80\x04}\x8c\x010cnumpy._core.multiarray\n_reconstruct\n".to_vec();
+        pickle.extend(b"cnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01");
+        pickle.extend([b'K', n, 0x85]);
+        pickle.extend(b"cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R\x89C\x04\x00\x00\x80?tbs.");
+        pickle
+    };
+    let read =
+        |pickle: &[u8]| Model::from_bytes(archive(&[("layers/dense.npy", &npy(pickle)[..])]));
+    let model = read(&array(1)).unwrap();
+    assert_eq!(model.weights().unwrap()[0].1.data().floats().unwrap(), [1.0]);
+    for (pickle, expected) in [
+        (&b"cos\nsystem\n(X\x04\x00\x00\x00truetR."[..], "an object of Python, `os.system`"),
+        (b"cbuiltins\neval\n.", "`builtins.eval`"),
+        (b"cfunctools\npartial\n(cos\nsystem\ntR.", "`os.system`"),
+        (b"}\x8c\x010K\x01s.", "no array that is read"),
+        (b"](K\x01e.", "no dict of arrays"),
+        (&array(2), "does not go with its 4 bytes"),
+        (&array(1)[..30], "ends within its program"),
+    ] {
+        let error = read(pickle).unwrap_err().to_string();
+        assert!(error.contains("layers/dense.npy") && error.contains(expected), "{error}");
+    }
+}
+
+/// Every cut and every damaged byte of a pickle is an error or other values, never a panic.
+#[test]
+fn damaged_npz_is_an_error() {
+    let bytes = std::fs::read(folder().join("npz.weights.npz")).unwrap();
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let mut whole = Vec::new();
+    std::io::copy(&mut zip.by_name("layers/dense.npy").unwrap(), &mut whole).unwrap();
+    let read = |bytes: &[u8]| ff_formats::numpy_arrays("dense.npy".as_ref(), bytes).is_ok();
+    assert!(read(&whole));
+    assert!((0..whole.len()).all(|length| !read(&whole[..length])));
+    for place in 0..whole.len() {
+        for flip in [0x01, 0x55, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[place] ^= flip;
+            read(&damaged);
+        }
     }
 }
 

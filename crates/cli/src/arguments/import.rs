@@ -8,8 +8,8 @@ use super::Machine;
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// An .onnx, .tflite, .keras or .h5 file, weights of Keras (.weights.h5, .weights.json), or
-    /// variables of TensorFlow (the folder of a SavedModel, or an .index file)
+    /// An .onnx, .tflite, .keras or .h5 file, weights of Keras (.weights.h5, .weights.npz,
+    /// .weights.json), or variables of TensorFlow (the folder of a SavedModel, or an .index file)
     #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) file: PathBuf,
     /// Weights for the layers of a Keras model (.keras, or the .json of model.to_json())

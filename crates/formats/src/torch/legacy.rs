@@ -1,11 +1,11 @@
 //! The layout before PyTorch 1.6: four pickles (a magic number, a version, facts of the system, the
 //! object), the keys of its storages in a fifth, then the storages one after the other.
 
+use super::Contents;
 use super::module::TorchModule;
-use super::pickle::{Id, Pickle, Value};
 use super::state;
 use super::tensor::DTYPES;
-use super::{Contents, Failure, malformed};
+use crate::pickle::{Failure, Id, Pickle, Reads, Value, malformed};
 use std::collections::HashMap;
 
 /// The magic number as a pickle writes it: protocol 2, an integer of ten bytes, the end.
@@ -15,8 +15,8 @@ pub(super) fn recognises(head: &[u8]) -> bool {
     head.starts_with(MAGIC)
 }
 
-pub(super) fn read(bytes: &[u8], modules: bool) -> Result<Contents, Failure> {
-    let mut pickle = Pickle::new(bytes, modules);
+pub(super) fn read(bytes: &[u8], reads: Reads) -> Result<Contents, Failure> {
+    let mut pickle = Pickle::new(bytes, reads);
     for _ in 0..3 {
         pickle.load()?;
     }

@@ -1,23 +1,24 @@
 //! PyTorch's files (`torch.save`), of both layouts: the ZIP archive of today, and the row of
 //! pickles of before version 1.6.
 //!
-//! A pickle is a program for a stack machine that can call any function. [`pickle`] runs the part
+//! A pickle is a program for a stack machine that can call any function. [`Pickle`] runs the part
 //! of it that builds containers, and knows the handful of functions that build tensors; it looks up
 //! nothing else, so nothing of a file is ever executed.
 
 mod legacy;
 mod module;
-mod pickle;
 mod state;
 mod tensor;
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::pickle::{Failure, Pickle, Reads, malformed};
 pub use module::{Setting, TorchModule};
-use pickle::Pickle;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use tensor::Stored;
+
+pub(crate) use tensor::DTYPES;
 
 /// The limit of a pickle's bytes: names and shapes, no values.
 const LONGEST_PICKLE: u64 = 256 << 20;
@@ -36,45 +37,22 @@ struct Contents {
 
 /// The tensors of a file, by name, as the bytes of a safetensors file.
 pub(crate) fn to_safetensors(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
-    Ok(read(path, bytes, false)?.1)
+    Ok(read(path, bytes, Reads::Tensors)?.1)
 }
 
 /// The module of a file, where modules are read, and its tensors as the bytes of a safetensors
 /// file.
-fn read(path: &Path, bytes: &[u8], modules: bool) -> Result<(Option<TorchModule>, Vec<u8>)> {
+fn read(path: &Path, bytes: &[u8], reads: Reads) -> Result<(Option<TorchModule>, Vec<u8>)> {
     let read = crate::guarded_call(|| {
         let old = legacy::recognises(bytes);
-        let read = if old { legacy::read(bytes, modules) } else { read_zip(bytes, modules) };
+        let read = if old { legacy::read(bytes, reads) } else { read_zip(bytes, reads) };
         let Contents { module, tensors } = read?;
         Ok((module, state::serialized(&tensors)?))
     });
     read.unwrap_or_else(|panic| Err(malformed(panic))).map_err(|failure| failure.at(path))
 }
 
-/// Why a file is not read.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It is damaged.
-    Malformed(String),
-    /// It holds something other than tensors and plain containers.
-    Refused(String),
-}
-
-impl Failure {
-    fn at(self, path: &Path) -> Error {
-        let path = path.to_owned();
-        match self {
-            Self::Malformed(message) => Error::Malformed { path, message },
-            Self::Refused(message) => Error::Refused { path, message },
-        }
-    }
-}
-
-fn malformed(message: impl Into<String>) -> Failure {
-    Failure::Malformed(message.into())
-}
-
-fn read_zip(bytes: &[u8], modules: bool) -> Result<Contents, Failure> {
+fn read_zip(bytes: &[u8], reads: Reads) -> Result<Contents, Failure> {
     let failed =
         |error: zip::result::ZipError| malformed(format!("not a readable archive: {error}"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(failed)?;
@@ -109,7 +87,7 @@ fn read_zip(bytes: &[u8], modules: bool) -> Result<Contents, Failure> {
         return Err(malformed("its numbers are big-endian, which is not read"));
     }
     let program = stored(&name, LONGEST_PICKLE)?.unwrap_or_default();
-    let mut pickle = Pickle::new(&program, modules);
+    let mut pickle = Pickle::new(&program, reads);
     let root = pickle.load()?;
     let module = TorchModule::of(&pickle, root)?;
     let tensors = state::tensors(&pickle, root)?;

@@ -1,8 +1,7 @@
 //! Modules of PyTorch: classes, settings and parts, never executed.
 
-use super::pickle::{Id, Pickle, Value};
 use super::state::attribute;
-use super::{Failure, malformed};
+use crate::pickle::{Failure, Id, Pickle, Reads, Value, malformed};
 use crate::{Error, Result, TensorFile};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +45,7 @@ impl TorchModule {
     /// have to be executed.
     pub fn open(path: &Path) -> Result<(Option<Self>, TensorFile)> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "reading"))?;
-        let (module, tensors) = super::read(path, &bytes, true)?;
+        let (module, tensors) = super::read(path, &bytes, Reads::Modules)?;
         Ok((module, TensorFile::parse(path, tensors)?))
     }
 

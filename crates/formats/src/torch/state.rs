@@ -1,8 +1,7 @@
 //! From the values of a pickle to named tensors.
 
-use super::pickle::{Id, Pickle, Value};
 use super::tensor::{DTYPES, Stored, View};
-use super::{Failure, malformed};
+use crate::pickle::{Failure, Id, Pickle, Value, malformed};
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 

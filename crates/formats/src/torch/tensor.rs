@@ -1,13 +1,13 @@
 //! Tensors over storages: a part of a storage, in any order of its dimensions.
 
-use super::{Failure, malformed};
+use crate::pickle::{Failure, malformed};
 use safetensors::Dtype;
 use std::collections::HashMap;
 
 /// A type of values: its class of storages and its name in PyTorch.
-pub(super) struct DTypeName {
+pub(crate) struct DTypeName {
     pub(super) storage: &'static str,
-    pub(super) torch: &'static str,
+    pub(crate) torch: &'static str,
     pub(super) dtype: Dtype,
     pub(super) size: usize,
 }
@@ -16,7 +16,7 @@ const fn named(storage: &'static str, torch: &'static str, dtype: Dtype, size: u
     DTypeName { storage, torch, dtype, size }
 }
 
-pub(super) static DTYPES: [DTypeName; 12] = [
+pub(crate) static DTYPES: [DTypeName; 12] = [
     named("FloatStorage", "float32", Dtype::F32, 4),
     named("DoubleStorage", "float64", Dtype::F64, 8),
     named("HalfStorage", "float16", Dtype::F16, 2),

@@ -6,6 +6,7 @@ mod export;
 mod graph;
 mod hdf5;
 mod layers;
+mod npz;
 mod store;
 mod training;
 
@@ -55,7 +56,7 @@ pub struct Layer {
 }
 
 impl Model {
-    /// Reads a `.keras` or `.h5` file, the list of sharded weights (`.weights.json`) with the files
+    /// Reads a `.keras` or `.h5` file, weights as `.weights.npz`, the list of sharded weights (`.weights.json`) with the files
     /// beside it, or the configuration of a model (`model.to_json()`).
     ///
     /// # Errors
@@ -153,6 +154,12 @@ pub(crate) fn open(path: &Path) -> Result<Foreign> {
         return Ok(Foreign::Graph(Box::new(model.to_onnx()?)));
     }
     Ok(Foreign::Weights(model.weights()?))
+}
+
+/// Whether a file's name is that of weights in an archive of NumPy; another `.npz` is a table.
+pub(crate) fn is_npz(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    name.is_some_and(|name| name.ends_with(".weights.npz"))
 }
 
 /// The bytes of a file.

@@ -1,6 +1,7 @@
 //! The parts of a file: configuration, weights, vocabularies.
 
 use super::hdf5::{File, MAGIC};
+use super::npz;
 use crate::onnx::Tensor;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ const MOST_EXPANSION: u64 = 1040;
 pub(super) struct Store {
     /// Usually one; the shards of large weights.
     files: Vec<File>,
+    /// Weights of an archive of NumPy instead.
+    arrays: BTreeMap<String, Tensor>,
     /// Whether weights lie under the names of layers, as before Keras 3.
     pub(super) legacy: bool,
     /// Texts of layers by path: vocabularies.
@@ -27,7 +30,7 @@ pub(super) struct Store {
 }
 
 /// The most bytes of all arrays that a model reads.
-const MOST_WEIGHTS: usize = if cfg!(feature = "fuzzing") { 64 << 20 } else { 4 << 30 };
+pub(super) const MOST_WEIGHTS: usize = if cfg!(feature = "fuzzing") { 64 << 20 } else { 4 << 30 };
 
 /// A file's parts.
 pub(super) struct Parts {
@@ -50,19 +53,35 @@ pub(super) fn parts(bytes: Vec<u8>) -> Result<Parts, String> {
         return Ok(Parts { config, version, store });
     }
     if bytes.starts_with(b"PK\x03\x04") {
-        return archive(bytes);
+        return archive(&bytes);
     }
     Err("it is neither an archive (.keras) nor an HDF5 file (.h5)".into())
 }
 
-fn archive(bytes: Vec<u8>) -> Result<Parts, String> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    let names: Vec<String> = zip.file_names().take(MOST_FILES).map(str::to_owned).collect();
-    let mut read = |name: &str, most: u64| -> Result<Option<Vec<u8>>, String> {
-        if !names.iter().any(|known| known == name) {
+/// An archive, whose files are read within bounds.
+pub(super) struct Archive<'a> {
+    zip: zip::ZipArchive<Cursor<&'a [u8]>>,
+    names: Vec<String>,
+}
+
+impl<'a> Archive<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        let zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
+        let names = zip.file_names().take(MOST_FILES).map(str::to_owned).collect();
+        Ok(Self { zip, names })
+    }
+
+    /// The names of its files.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// A file of at most so many bytes; `None` where there is none of this name.
+    pub(super) fn read(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
+        if !self.names.iter().any(|known| known == name) {
             return Ok(None);
         }
-        let mut file = zip.by_name(name).map_err(|e| format!("`{name}`: {e}"))?;
+        let mut file = self.zip.by_name(name).map_err(|e| format!("`{name}`: {e}"))?;
         let (size, stored) = (file.size(), file.compressed_size());
         // Sizes are checked before memory is taken.
         if size > most || size > stored.saturating_mul(MOST_EXPANSION) {
@@ -72,48 +91,46 @@ fn archive(bytes: Vec<u8>) -> Result<Parts, String> {
         let end = file.by_ref().take(size).read_to_end(&mut bytes);
         end.map_err(|e| format!("`{name}` is damaged: {e}"))?;
         Ok(Some(bytes))
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, String> {
+        let bytes = self.read(name, MOST_TEXT)?;
+        let text = bytes.map(String::from_utf8).transpose();
+        text.map_err(|_| format!("`{name}` is not in UTF-8"))
+    }
+}
+
+fn archive(bytes: &[u8]) -> Result<Parts, String> {
+    let mut archive = Archive::new(bytes)?;
+    let Some(config) = archive.text("config.json")? else {
+        if !archive.names.iter().any(|name| name.strip_suffix(".npy").is_some()) {
+            return Err("the archive has no config.json".into());
+        }
+        let store = Store { arrays: npz::arrays(&mut archive)?, ..Store::default() };
+        return Ok(Parts { config: None, version: String::new(), store });
     };
-    let text = |bytes: Vec<u8>, name: &str| {
-        String::from_utf8(bytes).map_err(|_| format!("`{name}` is not in UTF-8"))
-    };
-    let Some(config) = read("config.json", MOST_TEXT)? else {
-        let npz = names.iter().any(|name| name.strip_suffix(".npy").is_some());
-        return Err(if npz {
-            "weights as .npz are pickled Python objects, which are not read; save them as \
-             .weights.h5"
-                .into()
-        } else {
-            "the archive has no config.json".into()
-        });
-    };
-    let config = text(config, "config.json")?;
-    let metadata = read("metadata.json", MOST_TEXT)?.unwrap_or_default();
+    let metadata = archive.read("metadata.json", MOST_TEXT)?.unwrap_or_default();
     let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap_or_default();
     let version = metadata["keras_version"].as_str().unwrap_or_default().to_owned();
-    let file = match read("model.weights.h5", super::MOST_BYTES)? {
-        Some(bytes) => Some(File::parse(bytes).map_err(|e| format!("model.weights.h5: {e}"))?),
-        None if names.iter().any(|name| name == "model.weights.npz") => {
-            return Err("its weights (model.weights.npz) are pickled Python objects, which are \
-                        not read; install h5py and save it again"
-                .into());
-        }
-        None if names.iter().any(|name| name == "model.weights.json") => {
-            return Err("its weights are in several files, which are not read; save it again \
-                        without max_shard_size"
-                .into());
-        }
-        None => None,
-    };
-    let mut assets = BTreeMap::new();
-    for name in &names {
+    let mut store = Store::default();
+    if let Some(bytes) = archive.read("model.weights.h5", super::MOST_BYTES)? {
+        store.files.push(File::parse(bytes).map_err(|e| format!("model.weights.h5: {e}"))?);
+    } else if let Some(bytes) = archive.read("model.weights.npz", super::MOST_BYTES)? {
+        let arrays = Archive::new(&bytes).and_then(|mut archive| npz::arrays(&mut archive));
+        store.arrays = arrays.map_err(|e| format!("model.weights.npz: {e}"))?;
+    } else if archive.names.iter().any(|name| name == "model.weights.json") {
+        return Err("its weights are in several files, which are not read; save it again \
+                    without max_shard_size"
+            .into());
+    }
+    for name in archive.names.clone() {
         let inner = name.strip_prefix("assets/");
         if let Some(path) = inner.and_then(|name| name.strip_suffix("/vocabulary.txt")) {
-            let bytes = read(name, MOST_TEXT)?.unwrap_or_default();
-            assets.insert(path.to_owned(), text(bytes, name)?);
+            let text = archive.text(&name)?.unwrap_or_default();
+            store.assets.insert(path.to_owned(), text);
         }
     }
-    let files = file.into_iter().collect();
-    Ok(Parts { config: Some(config), version, store: Store { files, assets, ..Store::default() } })
+    Ok(Parts { config: Some(config), version, store })
 }
 
 impl Store {
@@ -124,24 +141,34 @@ impl Store {
 
     /// Takes the weights of another store.
     pub(super) fn take_weights(&mut self, other: Self) {
-        (self.files, self.legacy) = (other.files, other.legacy);
+        (self.files, self.arrays, self.legacy) = (other.files, other.arrays, other.legacy);
     }
 
     /// The arrays of all files: path, type and shape.
     pub(super) fn arrays(&self) -> impl Iterator<Item = (&str, String, &[usize])> {
-        self.files.iter().flat_map(File::arrays)
+        let own = self.arrays.iter();
+        let own =
+            own.map(|(path, array)| (path.as_str(), array.dtype().name().into(), array.dims()));
+        self.files.iter().flat_map(File::arrays).chain(own)
     }
 
     /// Whether a group or an array has this path.
     pub(super) fn holds(&self, path: &str) -> bool {
-        self.files.iter().any(|file| file.has(path))
+        let below = format!("{path}/");
+        let group = || {
+            let next = self.arrays.range(below.clone()..).next();
+            next.is_some_and(|(found, _)| found.starts_with(&below))
+        };
+        self.files.iter().any(|file| file.has(path)) || self.arrays.contains_key(path) || group()
     }
 
     /// The arrays of a layer in their order: of a path `layers/dense`, or under a layer's name.
     pub(super) fn variables(&self, place: &str) -> Result<Vec<Tensor>, String> {
-        let Some(first) = self.files.first() else { return Err("the file has no weights".into()) };
+        if self.files.is_empty() && self.arrays.is_empty() {
+            return Err("the file has no weights".into());
+        }
         let mut tensors = Vec::new();
-        if self.legacy {
+        if let Some(first) = self.files.first().filter(|_| self.legacy) {
             let root = if first.has("model_weights") { "model_weights/" } else { "" };
             let group = format!("{root}{place}");
             for name in listed(first, &group, "weight_names")? {
@@ -149,7 +176,7 @@ impl Store {
             }
         } else {
             let path = |i: usize| format!("{place}/vars/{i}");
-            while self.files.iter().any(|file| file.has(&path(tensors.len()))) {
+            while self.holds(&path(tensors.len())) {
                 tensors.push(self.array(&path(tensors.len()))?);
             }
         }
@@ -158,8 +185,12 @@ impl Store {
 
     /// An array by its path.
     pub(super) fn array(&self, path: &str) -> Result<Tensor, String> {
-        let file = self.files.iter().find(|file| file.has(path)).or(self.files.first());
-        let tensor = file.ok_or("the file has no weights")?.array(path)?;
+        let tensor = if let Some(array) = self.arrays.get(path) {
+            array.clone()
+        } else {
+            let file = self.files.iter().find(|file| file.has(path)).or(self.files.first());
+            file.ok_or_else(|| format!("the file has no array `{path}`"))?.array(path)?
+        };
         self.read.set(self.read.get().saturating_add(tensor.data().bytes()));
         if self.read.get() > MOST_WEIGHTS {
             return Err(format!("its layers read more than {MOST_WEIGHTS} bytes of weights"));

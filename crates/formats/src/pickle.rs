@@ -1,22 +1,27 @@
 //! A pickle's program, run as far as it builds containers.
 
-use super::{Failure, malformed};
+use crate::torch::DTYPES;
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::path::Path;
 
 /// The most values that a program may make.
 const MOST: usize = 1 << 24;
 
 /// A value, by its number.
-pub(super) type Id = usize;
+pub(crate) type Id = usize;
 
 /// A value that a program made.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// None, and integers of more than 64 bits.
     Plain,
     Flag(bool),
     Int(i64),
     Float(f64),
     Text(String),
+    /// Bytes, by their place in the file; where tensors are read, they are texts.
+    Bytes(usize, usize),
     /// Lists, tuples and sets.
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
@@ -48,37 +53,119 @@ const KNOWN: &[&str] = &[
     "torch.storage.UntypedStorage",
 ];
 
-pub(super) struct Pickle<'a> {
+/// Functions and classes that a file of NumPy's arrays may name: those that make arrays, and the
+/// variables of Keras around them.
+const ARRAYS: &[&str] = &[
+    "numpy.ndarray",
+    "numpy.dtype",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "keras.src.backend.Variable",
+    "functools.partial",
+    "tensorflow.python.ops.resource_variable_ops.ResourceVariable",
+    "tensorflow.python.framework.dtypes.as_dtype",
+    "jax._src.array._reconstruct_array",
+];
+
+/// What a pickle is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Tensors of PyTorch.
+    Tensors,
+    /// The same, and its modules.
+    Modules,
+    /// Arrays of NumPy.
+    Arrays,
+}
+
+/// Why a file is not read.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It is damaged.
+    Malformed(String),
+    /// It holds something other than tensors and plain containers.
+    Refused(String),
+}
+
+impl Failure {
+    pub(crate) fn at(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Malformed(message) => Error::Malformed { path, message },
+            Self::Refused(message) => Error::Refused { path, message },
+        }
+    }
+}
+
+pub(crate) fn malformed(message: impl Into<String>) -> Failure {
+    Failure::Malformed(message.into())
+}
+
+pub(crate) struct Pickle<'a> {
+    whole: &'a [u8],
     rest: &'a [u8],
-    /// Whether modules may stand in it.
-    modules: bool,
+    reads: Reads,
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
     values: Vec<Value>,
+    /// What calls are completed with, where arrays are read.
+    states: HashMap<Id, Id>,
 }
 
 impl<'a> Pickle<'a> {
-    pub(super) fn new(program: &'a [u8], modules: bool) -> Self {
-        Self { rest: program, modules, stack: vec![], marks: vec![], memo: vec![], values: vec![] }
+    /// The function of a call of what `functools.partial` gave; its argument is that.
+    pub(crate) const PARTIAL: &'static str = "functools.partial()";
+
+    pub(crate) fn new(program: &'a [u8], reads: Reads) -> Self {
+        Self {
+            whole: program,
+            rest: program,
+            reads,
+            stack: vec![],
+            marks: vec![],
+            memo: vec![],
+            values: vec![],
+            states: HashMap::new(),
+        }
     }
 
-    pub(super) fn value(&self, id: Id) -> &Value {
+    /// What the call with this number is completed with.
+    pub(crate) fn state(&self, id: Id) -> Option<Id> {
+        self.states.get(&id).copied()
+    }
+
+    /// The bytes that a value is.
+    pub(crate) fn bytes(&self, id: Id) -> Option<&'a [u8]> {
+        match self.value(id) {
+            Value::Bytes(start, end) => self.whole.get(*start..*end),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the programs so far.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.whole.len() - self.rest.len()
+    }
+
+    pub(crate) fn value(&self, id: Id) -> &Value {
         &self.values[id]
     }
 
     /// The number of values that were made.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.values.len()
     }
 
     /// The bytes behind the program.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Runs one program.
-    pub(super) fn load(&mut self) -> Result<Id, Failure> {
+    pub(crate) fn load(&mut self) -> Result<Id, Failure> {
         self.stack.clear();
         self.marks.clear();
         self.memo.clear();
@@ -133,17 +220,29 @@ impl<'a> Pickle<'a> {
                 };
                 self.push(value)?;
             }
-            b'X' | b'T' | b'B' => {
+            b'X' | b'T' => {
                 let n = u32::from_le_bytes(self.array()?);
                 self.text(n as usize)?;
             }
-            0x8c | b'U' | b'C' => {
+            0x8c | b'U' => {
                 let [n] = self.array()?;
                 self.text(n.into())?;
             }
-            0x8d | 0x8e => {
+            0x8d => {
                 let n = u64::from_le_bytes(self.array()?);
                 self.text(usize::try_from(n).unwrap_or(usize::MAX))?;
+            }
+            b'B' => {
+                let n = u32::from_le_bytes(self.array()?);
+                self.raw(n as usize)?;
+            }
+            b'C' => {
+                let [n] = self.array()?;
+                self.raw(n.into())?;
+            }
+            0x8e => {
+                let n = u64::from_le_bytes(self.array()?);
+                self.raw(usize::try_from(n).unwrap_or(usize::MAX))?;
             }
             b'q' => {
                 let [n] = self.array()?;
@@ -216,8 +315,13 @@ impl<'a> Pickle<'a> {
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let Value::Global(name) = self.value(function) else {
-                    return Err(malformed("something that is no function is called"));
+                let name = match self.value(function) {
+                    Value::Global(name) => name,
+                    Value::Call(name, _) if name == "functools.partial" => {
+                        let value = Value::Call(Self::PARTIAL.into(), function);
+                        return self.push(value);
+                    }
+                    _ => return Err(malformed("something that is no function is called")),
                 };
                 let value = match name.as_str() {
                     // Filled by what follows.
@@ -229,6 +333,9 @@ impl<'a> Pickle<'a> {
             }
             b'b' => {
                 let (attributes, object) = (self.pop()?, self.top()?);
+                if self.reads == Reads::Arrays {
+                    self.states.insert(object, attributes);
+                }
                 // Those of an OrderedDict, such as `_metadata`, are no part of a model.
                 if let Value::Module(_, own) = &mut self.values[object] {
                     *own = Some(attributes);
@@ -270,6 +377,15 @@ impl<'a> Pickle<'a> {
     fn text(&mut self, n: usize) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(self.take(n)?).into_owned();
         self.push(Value::Text(text))
+    }
+
+    fn raw(&mut self, n: usize) -> Result<(), Failure> {
+        if self.reads != Reads::Arrays {
+            return self.text(n);
+        }
+        let start = self.bytes_read();
+        self.take(n)?;
+        self.push(Value::Bytes(start, start + n))
     }
 
     fn pop(&mut self) -> Result<Id, Failure> {
@@ -330,15 +446,21 @@ impl<'a> Pickle<'a> {
     fn global(&mut self, module: &str, name: &str) -> Result<(), Failure> {
         let full = format!("{module}.{name}");
         let storage = module == "torch" && name.ends_with("Storage");
-        let dtype = module == "torch" && super::tensor::DTYPES.iter().any(|d| d.torch == name);
+        let dtype = module == "torch" && DTYPES.iter().any(|d| d.torch == name);
+        let tensors = || storage || dtype || KNOWN.contains(&full.as_str());
         let set = matches!(full.as_str(), "__builtin__.set" | "builtins.set");
-        let module = self.modules && (full.starts_with(MODULES) || set);
-        if !storage && !dtype && !module && !KNOWN.contains(&full.as_str()) {
-            let read = if self.modules {
-                "layers of torch.nn, tensors and plain containers"
-            } else {
-                "tensors and plain containers"
-            };
+        let (known, read) = match self.reads {
+            Reads::Tensors => (tensors(), "tensors and plain containers"),
+            Reads::Modules => (
+                tensors() || full.starts_with(MODULES) || set,
+                "layers of torch.nn, tensors and plain containers",
+            ),
+            Reads::Arrays => (
+                ARRAYS.contains(&full.as_str()),
+                "arrays of NumPy and JAX, Keras' variables around them, and plain containers",
+            ),
+        };
+        if !known {
             return Err(Failure::Refused(format!(
                 "holds an object of Python, `{full}`; only {read} are read"
             )));
