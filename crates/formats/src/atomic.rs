@@ -5,8 +5,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// The prefix and suffix of temporary file names.
-const PREFIX: &str = ".ff-";
-const SUFFIX: &str = ".tmp";
+pub(crate) const PREFIX: &str = ".ff-";
+pub(crate) const SUFFIX: &str = ".tmp";
 
 /// Writes a file atomically: into a temporary file in the same folder, synced, then renamed.
 ///
@@ -73,13 +73,22 @@ pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
 ) -> Result<()> {
+    replace_as(path, PREFIX, write)
+}
+
+/// The same with a temporary name that begins so.
+pub(crate) fn replace_as(
+    path: &Path,
+    prefix: &str,
+    write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
+) -> Result<()> {
     let io = Error::io(path, "writing");
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut temporary =
-        tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder).map_err(&io)?;
+        tempfile::Builder::new().prefix(prefix).suffix(SUFFIX).tempfile_in(folder).map_err(&io)?;
     write(&mut temporary).map_err(&io)?;
     readable_by_others(temporary.as_file()).map_err(&io)?;
     temporary.as_file().sync_all().map_err(&io)?;

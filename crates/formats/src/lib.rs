@@ -7,6 +7,7 @@ mod gguf;
 mod guard;
 mod mxfp4;
 mod numpy;
+mod output;
 mod pickle;
 mod tensors;
 mod torch;
@@ -17,6 +18,7 @@ pub use gguf::{GgmlType, GgufFile, GgufFileType, GgufModel, GgufTensor, GgufValu
 pub use guard::guarded_call;
 pub use mxfp4::mxfp4;
 pub use numpy::{NumpyArray, numpy_arrays};
+pub use output::{OutputFolder, write_output};
 pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};
 pub use torch::{Setting as TorchSetting, TorchModule};
 

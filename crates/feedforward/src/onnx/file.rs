@@ -2,12 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::table::OnnxExport;
-use ff_formats::Error as FileError;
+use ff_formats::{Error as FileError, OutputFolder};
 use ff_interop::onnx::{GraphBuilder, Model, Port, Session, Summary};
 use ff_tensor::Device;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// The bytes of tensors beyond which they go to a file beside the graph: what a message of protobuf
 /// holds, less room for the graph itself.
@@ -16,40 +15,16 @@ pub(crate) const LIMIT: u64 = (1 << 31) - (1 << 26);
 /// The largest difference between a model and its graph that counts as rounding.
 const TOLERANCE: f64 = 1e-5;
 
-/// The end of the names of temporary folders.
-const SUFFIX: &str = ".tmp";
-/// The file in a temporary folder that its process holds locked.
-const LOCK: &str = ".lock";
-
 /// A graph's file, written under its own name in a folder that is temporary until the graph was
 /// compared with its model: what is checked is what stays.
 #[derive(Debug)]
 pub(crate) struct OnnxFile {
-    /// Locked while the folder is in use: see [`remove_left`].
-    _lock: File,
-    folder: TempDir,
+    folder: OutputFolder,
     out: PathBuf,
     name: String,
     limit: u64,
     summary: Summary,
     has_data: bool,
-}
-
-/// Removes the temporary folders that killed exports of an output of this name left: those whose
-/// lock nobody holds.
-fn remove_left(parent: &Path, prefix: &str) {
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with(prefix) || !name.ends_with(SUFFIX) {
-            continue;
-        }
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
-            // What cannot be removed is harmless.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 impl OnnxFile {
@@ -59,22 +34,9 @@ impl OnnxFile {
         let name = name.ok_or_else(|| {
             Error::usage(format!("{} names no file; give the output one", out.display()))
         })?;
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        // Names of files have a bound of 255 bytes.
-        let prefix = format!(".ff-{}-", name.chars().take(30).collect::<String>());
-        remove_left(parent, &prefix);
-        let begin = || -> std::io::Result<(TempDir, File)> {
-            let mut folder = tempfile::Builder::new();
-            let folder = folder.prefix(&prefix).suffix(SUFFIX).tempdir_in(parent)?;
-            let lock = File::create_new(folder.path().join(LOCK))?;
-            // Where there are no locks, nothing is removed later either.
-            let _ = lock.try_lock();
-            Ok((folder, lock))
-        };
-        let (folder, lock) = begin().map_err(FileError::io(parent, "writing"))?;
+        let folder = OutputFolder::new(out)?;
         let (summary, has_data) = (Summary::default(), false);
-        Ok(Self { _lock: lock, folder, out: out.to_owned(), name, limit, summary, has_data })
+        Ok(Self { folder, out: out.to_owned(), name, limit, summary, has_data })
     }
 
     /// The name of the file beside.
@@ -210,29 +172,5 @@ impl OnnxExport {
             difference,
             ..Self::default()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{LOCK, OnnxFile};
-
-    #[test]
-    fn what_a_killed_export_left_is_removed_and_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("a.onnx");
-        let running = OnnxFile::begin(&out, 0).unwrap();
-        let left = folder.path().join(".ff-a.onnx-killed.tmp");
-        let others = folder.path().join(".ff-b.onnx-killed.tmp");
-        for path in [&left, &others] {
-            std::fs::create_dir(path).unwrap();
-            std::fs::write(path.join(LOCK), "").unwrap();
-            std::fs::write(path.join("a.onnx"), "half").unwrap();
-        }
-        let next = OnnxFile::begin(&out, 0).unwrap();
-        assert!(!left.exists() && others.exists());
-        assert!(running.folder.path().exists() && next.folder.path().exists());
-        drop((running, next));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

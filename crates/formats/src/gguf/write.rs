@@ -3,7 +3,7 @@
 use super::quantize::quantize;
 use super::{GgmlType, GgufValue, blocks, parse};
 use crate::Result;
-use crate::atomic::write_atomic;
+use crate::output::write_output;
 use ff_tensor::ThreadPool;
 use std::borrow::Cow;
 use std::fmt;
@@ -82,13 +82,13 @@ impl<'a> GgufWriter<'a> {
         self.tensors.push(tensor);
     }
 
-    /// Writes the file atomically; threads share the quantisation.
+    /// Writes the file atomically, as [`write_output`] does; threads share the quantisation.
     ///
     /// # Errors
     /// If the file cannot be written; if a tensor's rows are no whole blocks, its form is not one
     /// that is written, or its values are not those of its shape.
     pub fn write(self, path: &Path, threads: &ThreadPool) -> Result<()> {
-        write_atomic(path, |file| {
+        write_output(path, |file| {
             let header = self.header();
             file.write_all(&header)?;
             file.write_all(&vec![0; header.len().next_multiple_of(ALIGNMENT) - header.len()])?;

@@ -11,7 +11,7 @@ use super::model::TableModel;
 use super::predict::find_model;
 use crate::error::{Error, Result};
 use crate::onnx::{LIMIT, OnnxFile, judge};
-use ff_formats::write_atomic;
+use ff_formats::write_output;
 use ff_interop::onnx::{DType, Data, GraphBuilder, Model, Session, Tensor};
 use ff_nn::Precision;
 use ff_table::Encoder;
@@ -180,7 +180,7 @@ fn written(
     difference: f64,
 ) -> Result<OnnxExport> {
     judge(difference)?;
-    write_atomic(out, |file| std::io::Write::write_all(file, bytes))?;
+    write_output(out, |file| std::io::Write::write_all(file, bytes))?;
     Ok(OnnxExport { bytes: bytes.len(), ..OnnxExport::of(&graph.summary(), rows, difference) })
 }
 
