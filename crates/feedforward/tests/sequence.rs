@@ -147,6 +147,20 @@ fn a_run_becomes_a_graph_or_is_refused() {
     };
     let found = export("plain", &[]).unwrap();
     assert!(found.difference < 2e-6 && found.outputs[0].0 == "logits", "{found:?}");
+    // The tokenizer lies beside, and is never replaced.
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+    assert_eq!(found.tokenizer, Some(folder.path().join("plain.tokenizer.json")));
+    let own = read(folder.path().join("plain/model/tokenizer.json"));
+    assert_eq!(read(folder.path().join("plain.tokenizer.json")), own);
+    std::fs::remove_file(folder.path().join("plain.onnx")).unwrap();
+    let again = feedforward::export_onnx(
+        &folder.path().join("plain"),
+        &folder.path().join("plain.onnx"),
+        &Default::default(),
+    );
+    let again = again.unwrap_err().to_string();
+    assert!(again.contains("plain.tokenizer.json is there already"), "{again}");
+    assert!(!folder.path().join("plain.onnx").exists());
     let refused = export("hidden", &["model.hidden=[4]"]).unwrap_err();
     assert!(refused.contains("its head reads") && refused.contains("model.hidden"), "{refused}");
     assert!(!folder.path().join("hidden.onnx").exists());

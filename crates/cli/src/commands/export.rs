@@ -123,7 +123,12 @@ mod onnx {
             Terminal::object(&json!({ "out": out, "check": exported }))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let beside = exported.data.as_ref().map(|data| format!(" with {}", quoted_path(data)));
+        let beside: Vec<_> = [&exported.data, &exported.tokenizer]
+            .into_iter()
+            .flatten()
+            .map(|path| quoted_path(path))
+            .collect();
+        let beside = (!beside.is_empty()).then(|| format!(" with {}", beside.join(" and ")));
         terminal.answer(format!(
             "{}{} · {} nodes · {}",
             terminal.bold(quoted_path(&out)),

@@ -45,6 +45,9 @@ pub(crate) fn export_within(
     let config = model.config().clone();
     let made = made_up(&mut model)?;
     let mut file = OnnxFile::begin(out, limit)?;
+    if let Some(tokenizer) = model.tokenizer() {
+        file.write_tokenizer(tokenizer.json())?;
+    }
     let net = Net::of(&file, config.family.name, model.parts().1.params())?;
     let graph = Encoder { net, config: &config }.whole()?.graph;
     file.write(graph)?;

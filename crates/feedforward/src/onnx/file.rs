@@ -25,6 +25,7 @@ pub(crate) struct OnnxFile {
     limit: u64,
     summary: Summary,
     has_data: bool,
+    has_tokenizer: bool,
 }
 
 impl OnnxFile {
@@ -35,13 +36,32 @@ impl OnnxFile {
             Error::usage(format!("{} names no file; give the output one", out.display()))
         })?;
         let folder = OutputFolder::new(out)?;
-        let (summary, has_data) = (Summary::default(), false);
-        Ok(Self { folder, out: out.to_owned(), name, limit, summary, has_data })
+        let (out, summary) = (out.to_owned(), Summary::default());
+        Ok(Self { folder, out, name, limit, summary, has_data: false, has_tokenizer: false })
     }
 
     /// The name of the file beside.
     fn data(&self) -> String {
         format!("{}.data", self.name)
+    }
+
+    /// Writes the tokenizer of a model, which no graph holds, beside it.
+    ///
+    /// # Errors
+    /// That file is there, or cannot be written.
+    #[cfg(feature = "language")]
+    pub(crate) fn write_tokenizer(&mut self, json: &str) -> Result<()> {
+        let name = self.tokenizer();
+        self.refuse_existing(&name, "tokenizer")?;
+        self.create(&name, json.as_bytes())?;
+        self.has_tokenizer = true;
+        Ok(())
+    }
+
+    /// The name of the tokenizer's file.
+    fn tokenizer(&self) -> String {
+        let stem = self.name.strip_suffix(".onnx").unwrap_or(&self.name);
+        format!("{stem}.tokenizer.json")
     }
 
     /// The builder of the graph. Of a model of more than the limit, tensors go to the file beside
@@ -52,28 +72,38 @@ impl OnnxFile {
     pub(crate) fn builder(&self, name: &str, bytes: u64) -> Result<GraphBuilder> {
         let limit = if bytes > self.limit { 0 } else { self.limit };
         if limit == 0 {
-            self.refuse_existing()?;
+            self.refuse_existing(&self.data(), "tensors")?;
         }
         let data = self.folder.path().join(self.data());
         Ok(GraphBuilder::new(name).with_data_beside(&data, limit))
     }
 
-    fn refuse_existing(&self) -> Result<()> {
-        let beside = self.out.with_file_name(self.data());
+    fn refuse_existing(&self, name: &str, what: &str) -> Result<()> {
+        let beside = self.out.with_file_name(name);
         if !beside.exists() {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{} is there already, and the model's tensors would go there; remove it, or choose another output",
+            "{} is there already, and the model's {what} would go there; remove it, or choose another output",
             beside.display()
         )))
+    }
+
+    /// A file of the temporary folder, whole.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create_new(self.folder.path().join(name))?;
+            std::io::Write::write_all(&mut file, bytes)?;
+            file.sync_all()
+        };
+        Ok(write().map_err(FileError::io(&self.out, "writing"))?)
     }
 
     /// Writes the graph.
     pub(crate) fn write(&mut self, graph: GraphBuilder) -> Result<()> {
         let (graph, has_data) = graph.finish()?;
         if has_data {
-            self.refuse_existing()?;
+            self.refuse_existing(&self.data(), "tensors")?;
         }
         self.summary = graph.summary();
         self.has_data = has_data;
@@ -84,14 +114,7 @@ impl OnnxFile {
                 "the graph takes more than 2 GB without its tensors, which no ONNX file can hold";
             return Err(Error::usage(message));
         }
-        let path = self.folder.path().join(&self.name);
-        let io = FileError::io(&self.out, "writing");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create_new(&path)?;
-            std::io::Write::write_all(&mut file, &bytes)?;
-            file.sync_all()
-        };
-        Ok(write().map_err(io)?)
+        self.create(&self.name, &bytes)
     }
 
     /// What was written, ready to run.
@@ -109,26 +132,30 @@ impl OnnxFile {
     /// The same up to a difference.
     pub(crate) fn keep_within(self, rows: usize, difference: f64, most: f64) -> Result<OnnxExport> {
         judge_within(difference, most)?;
-        let beside = self.out.with_file_name(self.data());
+        let beside = |name: String| (self.out.with_file_name(&name), name);
+        let data = self.has_data.then(|| beside(self.data()));
+        let tokenizer = self.has_tokenizer.then(|| beside(self.tokenizer()));
+        let graph = (self.out.clone(), self.name.clone());
+        let all = [data.clone(), tokenizer.clone(), Some(graph)];
         let mut bytes = 0;
-        let mut place = |name: &str, to: &Path| -> Result<()> {
+        let mut placed: Vec<&Path> = Vec::new();
+        for (to, name) in all.iter().flatten() {
             let from = self.folder.path().join(name);
             let place = || -> std::io::Result<u64> {
                 let bytes = std::fs::metadata(&from)?.len();
                 std::fs::rename(&from, to).map(|()| bytes)
             };
-            bytes += place().map_err(FileError::io(to, "writing"))?;
-            Ok(())
-        };
-        if self.has_data {
-            place(&self.data(), &beside)?;
-        }
-        if let Err(error) = place(&self.name, &self.out) {
-            if self.has_data {
-                // Without its graph it is of no use.
-                let _ = std::fs::remove_file(&beside);
+            match place() {
+                Ok(size) => bytes += size,
+                Err(error) => {
+                    // Without its graph no file is of use.
+                    for path in placed {
+                        let _ = std::fs::remove_file(path);
+                    }
+                    return Err(FileError::io(to, "writing")(error).into());
+                }
             }
-            return Err(error);
+            placed.push(to);
         }
         // The renames are durable only once the folder is synced; not every system can open
         // folders.
@@ -137,7 +164,8 @@ impl OnnxFile {
         }
         Ok(OnnxExport {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-            data: self.has_data.then_some(beside),
+            data: data.map(|(path, _)| path),
+            tokenizer: tokenizer.map(|(path, _)| path),
             ..OnnxExport::of(&self.summary, rows, difference)
         })
     }

@@ -37,6 +37,9 @@ pub struct OnnxExport {
     pub bytes: usize,
     /// The file of its tensors, where they are not in the graph.
     pub data: Option<PathBuf>,
+    /// The file of the tokenizer of a model that reads tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// The inputs: name and type.
     pub inputs: Vec<(String, String)>,
     /// The outputs: name and type.
@@ -59,7 +62,8 @@ pub struct OnnxExport {
 /// Writes the model of a run, an encoder, or a language model that writes, as an ONNX file,
 /// evaluates what was written on rows made up from the ranges and categories of training, gaps and
 /// unseen values included, or on made-up tokens, and compares. Tensors of more than 2 GB go to a
-/// file beside it, `NAME.data`.
+/// file beside it, `NAME.onnx.data`, and the tokenizer of a model that reads tokens to
+/// `NAME.tokenizer.json`.
 ///
 /// # Errors
 /// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
