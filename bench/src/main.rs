@@ -26,6 +26,7 @@ mod scaling;
 mod svg;
 mod train;
 mod work;
+mod works;
 
 use clap::{Parser, Subcommand};
 use clock::Pace;
@@ -35,7 +36,8 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use work::{Error, works};
+use work::Error;
+use works::works;
 
 /// Times feedforward's training and inference on this machine.
 #[derive(Debug, Parser)]

@@ -1,7 +1,7 @@
-//! The table of works: name, cost, and code to run.
+//! A work: name, cost, and code to run.
 
 use crate::clock::{Clock, Pace, Timing};
-use crate::{allocator, attention, experts, ffn, fit, gemm, head, infer, language, memory, train};
+use crate::{allocator, memory};
 use ff_tensor::Device;
 
 /// Any error of a work; it is printed and ends the program.
@@ -35,24 +35,6 @@ pub(crate) struct Work {
 
 /// Sets everything up, then runs steps until the clock stops it.
 type Run = dyn Fn(&Device, &mut Clock) -> Result<(), Error>;
-
-/// All works, family by family. A new work is one entry in its family's `works()`.
-pub(crate) fn works() -> Vec<Work> {
-    [
-        train::works(),
-        infer::works(),
-        ffn::works(),
-        attention::works(),
-        experts::works(),
-        head::works(),
-        fit::works(),
-        gemm::works(),
-        language::works(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
 
 /// The measurements of a work.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,8 @@
 
 use super::Roof;
 use crate::clock::Pace;
-use crate::work::{Error, works};
+use crate::work::Error;
+use crate::works::works;
 use serde_json::json;
 
 /// The works: training steps, blocks, attention, the output head, a language model.

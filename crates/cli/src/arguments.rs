@@ -339,8 +339,8 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, a model's folder, an .onnx, .tflite, .keras or .h5 file, an encoder with a classifier
-    /// of texts, or an encoder with a decoder, which writes a text for each (Marian, T5)
+    /// The run, a model's folder, an .onnx, .tflite, .keras or .h5 file, an encoder with a
+    /// classifier of texts, or an encoder with a decoder, which writes a text for each (Marian, T5)
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input
@@ -356,8 +356,8 @@ pub(crate) struct Predict {
     /// settings by default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// For an encoder (with or without a decoder), the column that holds the texts; by default the one
-    /// it was trained on, or the only one
+    /// For an encoder (with or without a decoder), the column that holds the texts; by default the
+    /// one it was trained on, or the only one
     #[cfg(feature = "language")]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text: Option<String>,

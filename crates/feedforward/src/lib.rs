@@ -29,10 +29,12 @@ mod inspect;
 pub mod language;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod predict;
 mod run;
 #[cfg(feature = "language")]
 pub mod sequence;
 pub mod table;
+mod task_keys;
 mod tasks;
 #[cfg(feature = "language")]
 pub mod translation;
@@ -56,6 +58,9 @@ pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use ff_settings::{self as settings, RecipeError};
 pub use inspect::{Inspection, LayerInfo, TensorInfo, inspect};
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxExport, export_onnx, export_onnx_within};
+pub use predict::{PredictOptions, PredictSummary};
 pub use run::difference::Difference;
 pub use run::folder::RunFolder;
 pub use run::life::TrainOptions;
@@ -68,12 +73,11 @@ pub use run::watch::{
 pub use table::export_keras;
 pub use table::{
     CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
-    ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
-    TrainSummary, TuneSummary, compare, cross_validate, evaluate, find_lr, plan, predict,
-    resume_tune, scores, train, tune,
+    ModelFile, PartScores, Predictions, Recipe, TableModel, TrainSummary, TuneSummary, compare,
+    cross_validate, evaluate, find_lr, plan, predict, resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
-pub use table::{Imported, OnnxExport, export_onnx, export_onnx_within, export_tflite, import};
+pub use table::{Imported, export_tflite, import};
 pub use tasks::{
     TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
     stated_command,

@@ -17,7 +17,6 @@ mod reduce;
 mod rows;
 mod scratch;
 mod simd;
-mod stored;
 mod vector;
 mod views;
 mod windows;
@@ -30,7 +29,7 @@ pub use file_matrix::{
     dot_rows, file_product, file_product_back, file_product_back_bf16, file_product_bf16,
     file_rows, sum_rows,
 };
-pub use float::Float;
+pub use float::{Float, Stored};
 pub use gemm::{
     BLOCK_WIDTH, Band, Bf16Operand, BlockFloat, BlockTrim, Epilogue, MatRef, gemm, gemm_bf16,
     gemm_reference, gemm_with,
@@ -43,6 +42,5 @@ pub use rows::{
     copy, for_pieces, for_ranges, for_row_blocks, for_rows, map, map2, sum_columns, zip_into,
 };
 pub use simd::{Work, dispatch, dispatch_on};
-pub use stored::Stored;
 pub use views::{MatMut, for_heads};
 pub use windows::{Windows, window_sums};

@@ -4,7 +4,13 @@ use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use super::MetricError;
-use super::resample::LANES;
+
+/// The number of resamples side by side: one pass over the rows serves all of them, each in a lane
+/// of the vector registers, with sums in the order of the rows.
+pub(super) const LANES: usize = 8;
+
+/// The number of draws of each row in each of several resamples.
+pub(super) type Counts = [[u8; LANES]];
 
 /// The level of every interval.
 pub const LEVEL: f64 = 0.95;

@@ -24,7 +24,8 @@ pub struct LabelScore {
 /// ```
 /// use ff_metrics::LabelReport;
 /// // Two rows of two labels.
-/// let report = LabelReport::compute(&[true, false, true, true], &[0.9, 0.2, 0.8, 0.4], &[0.5; 2])?;
+/// let (truth, probabilities) = ([true, false, true, true], [0.9, 0.2, 0.8, 0.4]);
+/// let report = LabelReport::compute(&truth, &probabilities, &[0.5; 2])?;
 /// assert_eq!((report.subset_accuracy, report.micro.recall), (0.5, 2.0 / 3.0));
 /// # Ok::<(), ff_metrics::MetricError>(())
 /// ```

@@ -5,8 +5,9 @@ use ff_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MetricError, Real, input,
-    resample::{Counts, LANES},
+    MetricError, Real,
+    bootstrap::{Counts, LANES},
+    input,
 };
 
 const POSITIVE: u8 = 1;

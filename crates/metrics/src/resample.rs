@@ -9,14 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use ff_kernels::{Work, dispatch};
 use ff_tensor::{Device, Key};
 
-use super::Bootstrap;
-
-/// The number of resamples side by side: one pass over the rows serves all of them, each in a lane
-/// of the vector registers, with sums in the order of the rows.
-pub(super) const LANES: usize = 8;
-
-/// The number of draws of each row in each of several resamples.
-pub(super) type Counts = [[u8; LANES]];
+use super::bootstrap::{Bootstrap, Counts, LANES};
 
 /// The number of blocks of random numbers drawn at a time.
 const BLOCKS: usize = 16;

@@ -20,10 +20,10 @@ const SUMS: usize = 4 + 2 * WORDS + 3 * CHARACTERS;
 ///
 /// BLEU (Papineni et al., 2002) is over the whole of the texts: the geometric mean of the shares of
 /// written n-grams of 1 to 4 words that are wanted, times exp(1 − wanted words / written words)
-/// where too few are written. Punctuation is split off as by the tokenizer `13a` of `sacrebleu`, and
-/// orders without a match count as 1/2, 1/4, … of one. chrF (Popović, 2015) is F₂ of the mean
-/// precision and the mean recall of n-grams of 1 to 6 characters, spaces left out. Both are those of
-/// `sacrebleu` with its own settings, between 0 and 100.
+/// where too few are written. Punctuation is split off as by the tokenizer `13a` of `sacrebleu`,
+/// and orders without a match count as 1/2, 1/4, … of one. chrF (Popović, 2015) is F₂ of the mean
+/// precision and the mean recall of n-grams of 1 to 6 characters, spaces left out. Both are those
+/// of `sacrebleu` with its own settings, between 0 and 100.
 ///
 /// ```
 /// use ff_metrics::TranslationReport;

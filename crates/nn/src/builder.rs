@@ -1,5 +1,5 @@
 use crate::Init;
-use crate::adapter::{AdaptedStack, Adapting, LoraConfig, LowRank, Reach, Replaced};
+use crate::adapter::{Adapting, LoraConfig, Reach, Replaced};
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
@@ -25,7 +25,7 @@ pub struct Builder {
     inits: Vec<Init>,
     prefix: String,
     /// Set while layers are built anew with adapters, over the parameters of the first time.
-    adapting: Option<Adapting>,
+    pub(crate) adapting: Option<Adapting>,
 }
 
 impl Builder {
@@ -158,14 +158,6 @@ impl Builder {
         self.adapting.as_ref().map_or(&[], Adapting::stacks)
     }
 
-    /// The adapter of a stack of experts' matrices that is being built, if it gets one.
-    pub(crate) fn experts(&mut self, name: &str, dims: [usize; 3]) -> Option<AdaptedStack> {
-        let mut adapting = self.adapting.take()?;
-        let made = adapting.experts(self, name, dims);
-        self.adapting = Some(adapting);
-        made
-    }
-
     /// The embeddings of tokens that the adapter has in place of a table's, and these tokens. If
     /// the adapter is only read, it has the whole table.
     pub(crate) fn own_tokens(&mut self, features: usize) -> Option<(ParamId, Vec<u32>)> {
@@ -177,14 +169,6 @@ impl Builder {
         let (tokens, name) = (tokens.to_vec(), adapting.part("token_adapter", "weight"));
         let shape = [tokens.len(), features];
         Some((self.param(&name, shape, ParamKind::Embedding, Init::Zeros), tokens))
-    }
-
-    /// The adapter of the linear layer that is being built, if it gets one.
-    pub(crate) fn low_rank(&mut self, out_features: usize, in_features: usize) -> Option<LowRank> {
-        let mut adapting = self.adapting.take()?;
-        let made = adapting.low_rank(self, out_features, in_features);
-        self.adapting = Some(adapting);
-        made
     }
 
     /// Freezes the parameters that a function chooses by name.

@@ -4,13 +4,15 @@ use crate::DEVICE;
 use crate::arrays::{Array, ArrayMut, numpy_name};
 use crate::errors::of_graph;
 use crate::interpreter::compute;
-use crate::operation::Mode;
 use feedforward::graph::{Cx, Error, Kept, Op, OpError, OpResult, Slot, Spec};
-use feedforward::tensor::{Slice, Tensor, TensorMut, TensorRef};
+use feedforward::tensor::{Key, Slice, Tensor, TensorMut, TensorRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::Arc;
+
+/// Whether this is training, and the key of random numbers.
+pub(crate) type Mode = (bool, Key);
 
 /// What the backward pass of an operation reads.
 #[pyclass(frozen, module = "feedforward._core")]

@@ -2,7 +2,7 @@
 
 use crate::arrays::{Array, ArrayMut, numpy_name, shape};
 use crate::errors::of_graph;
-use crate::gradient::{Backward, Recorded};
+use crate::gradient::{Backward, Mode, Recorded};
 use crate::interpreter::compute;
 use crate::{DEVICE, operations};
 use feedforward::graph::{Contract, Cx, Error, Op, OpError, OpResult, Spec};
@@ -18,9 +18,6 @@ pub(crate) struct Operation {
     op: Arc<dyn Op>,
     arguments: (String, usize, Py<PyDict>),
 }
-
-/// Whether this is training, and the key of random numbers.
-pub(crate) type Mode = (bool, Key);
 
 /// The mode of operations that draw no random numbers.
 fn training() -> Mode {

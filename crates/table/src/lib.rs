@@ -39,8 +39,10 @@ mod rng;
 mod schema;
 pub mod source;
 mod split;
+mod statistics;
 mod table;
 mod target;
+mod totals;
 mod transforms;
 mod write;
 
@@ -51,12 +53,13 @@ pub use config::{
 pub use error::{DataError, Result};
 pub use note::{Level, Note};
 pub use number_format::NumberFormat;
-pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
+pub use prepare::{EncodedParts, Prepared, prepare};
 pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};
 pub use source::{BlockReader, Format, LeftOut, SourceInfo, SourceOptions, load, read_table};
 pub use split::{Fold, Parts, forward_folds, grouped_folds, shuffled_folds, stratified_folds};
 pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextValues, Values};
 pub use target::{Target, TargetSchema, balanced_class_weights};
+pub use totals::{Dropped, Totals};
 pub use transforms::{
     BooleanEncoder, CategoryEncoder, Cells, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
     FORMAT, FeatureRange, NORMAL_QUANTILE, NumberEncoder, OneHotLevel, SMOOTH, Scaler,

@@ -18,7 +18,8 @@ use parts::Parts;
 /// How a column writes its numbers, where that is not plain.
 ///
 /// ```
-/// let format = ff_table::NumberFormat { currency: Some("€".into()), ..ff_table::NumberFormat::new(',', '.') };
+/// use ff_table::NumberFormat;
+/// let format = NumberFormat { currency: Some("€".into()), ..NumberFormat::new(',', '.') };
 /// assert_eq!(format.plain("1.234,50 €").as_deref(), Some("1234.50"));
 /// assert_eq!(format.plain("-0,5").as_deref(), Some("-0.5"));
 /// assert_eq!(format.plain("$5"), None);

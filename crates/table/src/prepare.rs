@@ -15,6 +15,7 @@ use crate::source::SourceInfo;
 use crate::split::{self, Fold, Parts};
 use crate::table::Table;
 use crate::target::{self, TargetSchema};
+use crate::totals::{Dropped, Totals};
 use crate::transforms::{Encoded, Transforms};
 
 mod plan;
@@ -57,46 +58,6 @@ pub struct Prepared {
     /// The class of each used row; 0 for a regression.
     classes: Vec<i32>,
     config: DataConfig,
-}
-
-/// Rows read, dropped and used: `read = used + Σ dropped` and `used = train + valid + test`.
-///
-/// ```
-/// let totals =
-///     ff_table::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
-/// assert!(!totals.add_up());
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Totals {
-    /// Rows of the file or files.
-    pub read: usize,
-    /// Rows that are part of the training, validation or test part.
-    pub used: usize,
-    /// Rows left out, by reason.
-    pub dropped: Vec<Dropped>,
-    /// Rows of the training part.
-    pub train: usize,
-    /// Rows of the validation part.
-    pub valid: usize,
-    /// Rows of the test part.
-    pub test: usize,
-}
-
-/// Rows that were left out for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Dropped {
-    /// Why.
-    pub reason: String,
-    /// Their number.
-    pub rows: usize,
-}
-
-impl Totals {
-    /// Whether every row that was read is accounted for.
-    pub fn add_up(&self) -> bool {
-        let dropped: usize = self.dropped.iter().map(|dropped| dropped.rows).sum();
-        self.read == self.used + dropped && self.used == self.train + self.valid + self.test
-    }
 }
 
 /// Parts that were encoded by transforms fitted on their own training rows.

@@ -13,7 +13,7 @@ mod sorted;
 pub(crate) use infer::{Inferred, MARKERS, MAX_ODD, boolean_texts, infer};
 pub(crate) use names::{is_index, is_series};
 pub use profile::{ColumnStats, Histogram, NumberStats};
-pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
+pub(crate) use profile::{profile, profiles};
 
 /// The kind of a column, as far as learning is concerned.
 ///

@@ -11,6 +11,7 @@ use crate::table::Table;
 
 mod archive;
 mod arrow;
+mod columns;
 mod csv;
 mod excel;
 mod format;
@@ -19,6 +20,7 @@ mod gzip;
 mod idx;
 mod input;
 mod jsonl;
+mod magic;
 mod memory;
 mod names;
 mod npy;
@@ -32,7 +34,8 @@ mod spool;
 use format::Blocks;
 pub(crate) use format::default_null_values;
 pub use format::{Format, LeftOut, SourceInfo, SourceOptions};
-pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
+pub use gzip::Bytes;
+pub use input::{HashedBytes, Input, io_error, not_opened};
 pub use jsonl::{JsonLines, kind as json_kind};
 pub(crate) use memory::is_memory;
 pub use memory::{InMemory, MEMORY, with_tables};
@@ -153,7 +156,7 @@ impl BlockReader {
 /// say nothing. What is stated of files does not concern tables in memory.
 fn format_of(input: &Input, options: &SourceOptions) -> Format {
     if input.columns().is_some() {
-        return Format(&memory::Columns);
+        return Format(&columns::Columns);
     }
     if let Some(format) = options.format.filter(|_| !is_memory(input.path())) {
         return format;

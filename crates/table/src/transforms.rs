@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
 use crate::number_format::NumberFormat;
-use crate::prepare::Dropped;
 use crate::source::SourceOptions;
 use crate::table::{Table, Values};
 use crate::target::Target;
+use crate::totals::Dropped;
 
 mod category;
 mod cells;
@@ -24,6 +24,7 @@ mod number;
 mod scaler;
 mod target;
 mod text;
+mod tile;
 mod unfamiliar;
 
 pub use category::{CategoryEncoder, Coding, OneHotLevel};
@@ -37,8 +38,8 @@ pub use text::{TextEncoder, Texts};
 pub use unfamiliar::Unfamiliar;
 
 pub(crate) use category::CategoryFit;
-pub(crate) use encoder::{Met, Tile, Unreadable};
 pub(crate) use number::{RawFit, stands_for_nothing};
+pub(crate) use tile::{Met, Tile, Unreadable};
 
 /// The format number of [`Transforms`] files.
 pub const FORMAT: u32 = 1;
@@ -52,8 +53,10 @@ pub const FORMAT: u32 = 1;
 /// # std::fs::create_dir_all(&folder).unwrap();
 /// # let rows: String = (0..60).map(|i| format!("{i}.5,{}\n", ["no", "yes"][i % 2])).collect();
 /// # std::fs::write(folder.join("t.csv"), format!("x,y\n{rows}")).unwrap();
-/// # let config = DataConfig { path: "t.csv".into(), target: Some("y".into()), ..Default::default() };
-/// # let fitted = ff_table::prepare(&config, 0, &folder, &ff_tensor::ThreadPool::new(1)).unwrap().transforms;
+/// # let (path, target) = ("t.csv".into(), Some("y".into()));
+/// # let config = DataConfig { path, target, ..Default::default() };
+/// # let threads = ff_tensor::ThreadPool::new(1);
+/// # let fitted = ff_table::prepare(&config, 0, &folder, &threads).unwrap().transforms;
 /// # std::fs::remove_dir_all(&folder).unwrap();
 /// let json = fitted.to_json();
 /// let transforms = Transforms::from_json(&json).unwrap();

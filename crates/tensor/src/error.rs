@@ -1,4 +1,4 @@
-use crate::{DType, Shape};
+use crate::DType;
 
 /// An error of memory or devices.
 ///
@@ -19,16 +19,21 @@ pub enum Error {
         found: DType,
     },
     /// The number of values does not match the shape.
-    #[error("shape {shape} holds {} values, found {found}", shape.len())]
+    #[error("shape {shape:?} holds {} values, found {found}", shape.iter().product::<usize>())]
     Length {
         /// The requested shape.
-        shape: Shape,
+        shape: Vec<usize>,
         /// The number of values given.
         found: usize,
     },
     /// A shape has too many dimensions, or more values than can be addressed.
-    #[error("shape {0:?} is too large: at most {max} dimensions and 2^48 values", max = crate::MAX_RANK)]
-    Shape(Vec<usize>),
+    #[error("shape {shape:?} is too large: at most {max_rank} dimensions and 2^48 values")]
+    Shape {
+        /// The requested shape.
+        shape: Vec<usize>,
+        /// The most dimensions.
+        max_rank: usize,
+    },
     /// The system has no memory left.
     #[error("out of memory: cannot allocate {bytes} more bytes; use a smaller batch")]
     OutOfMemory {

@@ -106,7 +106,10 @@ impl FileMatrix {
         let len = rows.checked_mul(matrix.row_bytes()).and_then(|len| len.checked_add(start));
         let found = (*matrix.bytes).as_ref().len();
         if !cols.is_multiple_of(form.block()) || len.is_none_or(|len| len > found) {
-            return Err(Error::Length { shape, found: found.saturating_sub(start) });
+            return Err(Error::Length {
+                shape: shape.dims().to_vec(),
+                found: found.saturating_sub(start),
+            });
         }
         Ok(matrix)
     }
@@ -139,7 +142,10 @@ impl FileMatrix {
         let (first, len) = (rows.start.min(self.rows), rows.len());
         if rows.end > self.rows {
             let shape = Shape::new(&[len, self.cols])?;
-            return Err(Error::Length { shape, found: (self.rows - first) * self.cols });
+            return Err(Error::Length {
+                shape: shape.dims().to_vec(),
+                found: (self.rows - first) * self.cols,
+            });
         }
         let start = self.start + first * self.row_bytes();
         Ok(Self { rows: len, start, ..self.clone() })

@@ -8,6 +8,7 @@
 mod buffer;
 mod device;
 mod dtype;
+mod element;
 mod error;
 mod file_matrix;
 mod mapped;
@@ -19,14 +20,15 @@ mod tensor;
 mod threads;
 
 pub use buffer::{Buffer, Pool, PoolStats};
-pub use device::{CpuDevice, Device, DeviceOptions, Isa};
-pub use dtype::{DType, Element};
+pub use device::{CpuDevice, Device, DeviceOptions};
+pub use dtype::DType;
+pub use element::Element;
 pub use error::{Error, Result};
 pub use file_matrix::{FileBytes, FileForm, FileMatrix};
 pub use half::bf16;
 pub use mapped::Mapped;
 pub use memory::Memory;
-pub use processor::{Bf16Kernels, processor_id};
+pub use processor::{Bf16Kernels, Isa, processor_id};
 pub use rng::{Key, Rng};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Slice, SliceMut, Tensor, TensorMut, TensorRef};

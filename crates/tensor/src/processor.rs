@@ -1,6 +1,79 @@
-//! The CPU's model and its bf16 instructions.
+//! The CPU's model, its instruction sets and its bf16 instructions.
 
-use crate::Isa;
+use crate::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+
+/// The instruction set of kernels; per instruction set, results are bit-identical for any number of
+/// threads.
+///
+/// ```
+/// use ff_tensor::Isa;
+/// assert!(Isa::detect() >= Isa::Plain);
+/// assert_eq!("avx2".parse::<Isa>(), Ok(Isa::Avx2));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust as compiled; the reference for the others.
+    Plain,
+    /// AVX2 and FMA, 256-bit vectors.
+    Avx2,
+    /// AVX-512 (F, VL, DQ, BW), 512-bit vectors.
+    Avx512,
+    /// AVX-512, and AMX tiles for products of bf16.
+    Amx,
+}
+
+impl Isa {
+    /// All instruction sets in ascending order.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Amx];
+
+    /// The best instruction set of this CPU.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            if avx2 && avx512 {
+                return if has_amx() { Isa::Amx } else { Isa::Avx512 };
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Plain
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Isa::Plain => "plain",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
+        })
+    }
+}
+
+impl FromStr for Isa {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "plain" => Ok(Isa::Plain),
+            "avx2" => Ok(Isa::Avx2),
+            "avx512" => Ok(Isa::Avx512),
+            "amx" => Ok(Isa::Amx),
+            other => Err(Error::Device(format!(
+                "unknown instruction set `{other}`; expected plain, avx2, avx512 or amx"
+            ))),
+        }
+    }
+}
 
 /// The path of bf16 products; each path sums in its own order, so results differ in their last
 /// bits.
@@ -42,8 +115,8 @@ impl Bf16Kernels {
     }
 }
 
-impl std::fmt::Display for Bf16Kernels {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Bf16Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }

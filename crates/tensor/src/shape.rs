@@ -27,7 +27,7 @@ impl Shape {
     /// # Errors
     /// If there are more than [`MAX_RANK`] dimensions, or more than 2⁴⁸ values.
     pub fn new(dims: &[usize]) -> Result<Self> {
-        let too_large = || Error::Shape(dims.to_vec());
+        let too_large = || Error::Shape { shape: dims.to_vec(), max_rank: MAX_RANK };
         if dims.len() > MAX_RANK {
             return Err(too_large());
         }

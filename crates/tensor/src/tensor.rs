@@ -1,4 +1,4 @@
-use crate::{Buffer, DType, Device, Element, Error, FileMatrix, Pool, Result, Shape};
+use crate::{Buffer, DType, Device, Element, Error, FileMatrix, MAX_RANK, Pool, Result, Shape};
 use half::bf16;
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ impl Tensor {
     #[inline]
     pub fn uninit(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let bytes = shape.len().checked_mul(dtype.bytes());
-        let bytes = bytes.ok_or_else(|| Error::Shape(shape.dims().to_vec()))?;
+        let bytes = bytes
+            .ok_or_else(|| Error::Shape { shape: shape.dims().to_vec(), max_rank: MAX_RANK })?;
         Ok(Self { buffer: Some(device.pool().take(bytes)?), shape, dtype })
     }
 
@@ -65,7 +66,7 @@ impl Tensor {
     pub fn from_slice<T: Element>(device: &Device, values: &[T], dims: &[usize]) -> Result<Self> {
         let shape = Shape::new(dims)?;
         if shape.len() != values.len() {
-            return Err(Error::Length { shape, found: values.len() });
+            return Err(Error::Length { shape: shape.dims().to_vec(), found: values.len() });
         }
         let mut tensor = Self::uninit(device, shape, T::DTYPE)?;
         if !tensor.is_planned() {
@@ -92,7 +93,7 @@ impl Tensor {
     /// If the number of values differs.
     pub fn reshape(&self, shape: Shape) -> Result<Self> {
         if shape.len() != self.shape.len() {
-            return Err(Error::Length { shape, found: self.shape.len() });
+            return Err(Error::Length { shape: shape.dims().to_vec(), found: self.shape.len() });
         }
         let mut tensor = self.clone();
         tensor.shape = shape;

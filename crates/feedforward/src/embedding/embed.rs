@@ -1,7 +1,7 @@
 //! From a file of texts to a file of vectors.
 
 use super::model::{EmbedOptions, Embedded, Embedder};
-use super::modules::Pooling;
+use super::pooling::Pooling;
 use super::texts::TextRows;
 use crate::error::{Error, Result};
 use ff_table::{ArrayWriter, Column, Numbers, TableWriter, Values};
@@ -19,7 +19,8 @@ pub(super) const PREFIX: &str = "embedding_";
 ///
 /// ```
 /// use feedforward::embedding::EmbedRequest;
-/// let request = EmbedRequest { data: "texts.csv".into(), out: "texts.npy".into(), ..Default::default() };
+/// let (data, out) = ("texts.csv".into(), "texts.npy".into());
+/// let request = EmbedRequest { data, out, ..Default::default() };
 /// assert!(request.column.is_none());
 /// ```
 #[derive(Debug, Clone, Default)]

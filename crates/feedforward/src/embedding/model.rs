@@ -1,6 +1,7 @@
 //! A published model that makes texts vectors.
 
-use super::modules::{Modules, Pooling};
+use super::modules::Modules;
+use super::pooling::Pooling;
 use super::reader::TextReader;
 use super::static_table::{self, StaticTable};
 use super::task_file::TaskFile;
@@ -63,8 +64,8 @@ pub struct Embedded {
 ///
 /// ```no_run
 /// use feedforward::embedding::Embedder;
-/// let mut model =
-///     Embedder::open("models/all-MiniLM-L6-v2".as_ref(), &Default::default(), &Default::default())?;
+/// let folder = "models/all-MiniLM-L6-v2".as_ref();
+/// let mut model = Embedder::open(folder, &Default::default(), &Default::default())?;
 /// let vectors = model.embed(&["a text", "another one"], &mut |_| true)?;
 /// assert_eq!(vectors.values.len(), 2 * model.width());
 /// # Ok::<(), feedforward::Error>(())

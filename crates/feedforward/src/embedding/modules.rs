@@ -1,52 +1,11 @@
 //! The files of sentence-transformers beside a model: pooling, normalisation, length.
 
+use super::pooling::Pooling;
 use super::task_file::TaskFile;
 use crate::error::{Error, Result};
-use crate::files::{read_text, write_text};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use crate::files::read_text;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-
-/// How the vectors of a text's tokens become one.
-///
-/// ```
-/// use feedforward::embedding::Pooling;
-/// assert_eq!("cls".parse(), Ok(Pooling::Cls));
-/// assert_eq!(Pooling::Mean.to_string(), "mean");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean over all tokens.
-    Mean,
-    /// The first token, `[CLS]`.
-    Cls,
-    /// The last token.
-    Last,
-}
-
-impl std::fmt::Display for Pooling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-            Self::Last => "last",
-        })
-    }
-}
-
-impl std::str::FromStr for Pooling {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "mean" => Ok(Self::Mean),
-            "cls" => Ok(Self::Cls),
-            "last" => Ok(Self::Last),
-            _ => Err("pooling is one of mean, cls and last".into()),
-        }
-    }
-}
 
 /// What the files of sentence-transformers say; nothing where there are none.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -127,57 +86,6 @@ impl Modules {
         self.lower_case = settings.get("do_lower_case") == Some(&Value::Bool(true));
         Ok(())
     }
-}
-
-/// Writes the files of sentence-transformers beside a model.
-///
-/// # Errors
-/// A file cannot be written.
-pub(crate) fn write_modules(
-    model: &Path,
-    base: &crate::sequence::Base,
-    pooling: Pooling,
-    normalize: bool,
-) -> Result<()> {
-    let module = |index: usize, path: &str, name: &str| {
-        json!({
-            "idx": index,
-            "name": index.to_string(),
-            "path": path,
-            "type": format!("sentence_transformers.models.{name}"),
-        })
-    };
-    let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
-    if normalize {
-        modules.push(module(2, "2_Normalize", "Normalize"));
-    }
-    let pooling = json!({
-        "word_embedding_dimension": base.config.hidden_size,
-        "pooling_mode_cls_token": pooling == Pooling::Cls,
-        "pooling_mode_mean_tokens": pooling == Pooling::Mean,
-        "pooling_mode_max_tokens": false,
-        "pooling_mode_mean_sqrt_len_tokens": false,
-    });
-    let length = json!({
-        "max_seq_length": base.reader.max_tokens,
-        "do_lower_case": base.reader.lower_case,
-    });
-    let mut settings = json!({ "similarity_fn_name": "cosine" });
-    if let Some(prompt) = &base.reader.prompt {
-        settings["prompts"] = json!({ "default": prompt });
-        settings["default_prompt_name"] = "default".into();
-    }
-    let folder = model.join("1_Pooling");
-    std::fs::create_dir_all(&folder).map_err(ff_formats::Error::io(&folder, "making"))?;
-    for (path, value) in [
-        (model.join("modules.json"), Value::Array(modules)),
-        (folder.join("config.json"), pooling),
-        (model.join("sentence_bert_config.json"), length),
-        (model.join("config_sentence_transformers.json"), settings),
-    ] {
-        write_text(&path, &format!("{value:#}\n"))?;
-    }
-    Ok(())
 }
 
 /// Whether a path stays inside of its folder.

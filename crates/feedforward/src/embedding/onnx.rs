@@ -4,8 +4,8 @@
 use super::TaskFile;
 use crate::error::{Error, Result};
 use crate::language::{EncoderModel, model_folder};
+use crate::onnx::OnnxExport;
 use crate::onnx::{Angles, Heads, LIMIT, Net, Norm, OnnxFile, gap};
-use crate::table::OnnxExport;
 use ff_interop::onnx::proto::AttributeProto;
 use ff_interop::onnx::{DType, Session, Tensor};
 use ff_nn::models::{EncoderConfig, EncoderHead, EncoderLayerNames, LanguageOptions, NormPlace};

@@ -1,6 +1,6 @@
 //! What a trained encoder's folder holds beside the files of `transformers`.
 
-use super::Pooling;
+use super::pooling::Pooling;
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use ff_metrics::TagScheme;
@@ -64,11 +64,11 @@ pub(crate) struct TaskFile {
 }
 
 impl TaskFile {
-    /// A description of a model that reads these columns.
-    pub(crate) fn new(
+    /// A description of a model that reads texts of so many tokens in these columns.
+    pub(super) fn new(
         texts: Vec<String>,
         target: Option<TargetTransform>,
-        reader: &super::TextReader,
+        max_tokens: usize,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -81,9 +81,9 @@ impl TaskFile {
             scheme: None,
             head: None,
             pooling: None,
-            max_tokens: reader.max_tokens,
-            prompt: reader.prompt.clone(),
-            lower_case: reader.lower_case,
+            max_tokens,
+            prompt: None,
+            lower_case: false,
             precision: Precision::default(),
             null_values: Vec::new(),
             threshold: None,

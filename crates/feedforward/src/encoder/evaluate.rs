@@ -13,7 +13,7 @@ use crate::run::folder::RunFolder;
 use crate::run::info::{RunInfo, no_model};
 use crate::run::measure::open_device;
 use crate::sequence::{Network, Shapes, options, table_hash};
-use crate::tasks::{ENCODER_KEYS, states_any};
+use crate::task_keys::{ENCODER_KEYS, states_any};
 use ff_tensor::DeviceOptions;
 use serde::Serialize;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The 95 % intervals of scores: over rows drawn with replacement.
 
 use super::corpus::Part;
-use super::objective::Measured;
+use super::measured::Measured;
 use super::recipe::ObjectiveKind;
 use super::scores::{EncoderScores, Judge, PLACES, probabilities};
 use crate::error::Result;

@@ -5,6 +5,7 @@ mod corpus;
 mod evaluate;
 mod goal;
 mod intervals;
+mod measured;
 mod objective;
 mod predict;
 mod recipe;
@@ -14,6 +15,7 @@ mod scores;
 mod task;
 #[cfg(test)]
 mod tests;
+mod training;
 
 pub use evaluate::{EncoderEvaluation, evaluate, is_encoder_run};
 pub(crate) use predict::{is_tagger, tag};
@@ -21,6 +23,7 @@ pub use recipe::{EncoderData, EncoderRecipe, LabelEvaluate, ObjectiveKind, Objec
 pub(crate) use rows::{Reading, Rows, read as read_rows, read_file as read_rows_of};
 pub(crate) use scores::probabilities;
 pub use scores::{EncoderScore, EncoderScores, GroupScore};
-pub use task::{EncoderSummary, train};
+pub use task::EncoderSummary;
+pub use training::train;
 
 pub(crate) use task::EncoderTask;

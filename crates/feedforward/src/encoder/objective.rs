@@ -2,6 +2,7 @@
 
 use super::corpus::{Names, Part};
 use super::goal::{Goal, Masking, Ranking};
+use super::measured::Measured;
 use super::scores::monitored;
 use crate::sequence::{Network, Shapes, Tokens, each_batch, input};
 use ff_graph::{Error, Graph, Result, Value};
@@ -22,26 +23,6 @@ pub(super) struct EncoderObjective<'a> {
     pub(super) batch: usize,
     pub(super) seed: u64,
     pub(super) shapes: Shapes,
-}
-
-/// What a network says of a part, and its loss.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
-    pub(super) sum: f64,
-    pub(super) count: f64,
-    /// The same of each batch of masked tokens.
-    pub(super) parts: Vec<(f64, f64)>,
-    /// Outputs `[rows, outputs]` of labels and numbers; vectors `[texts, features]` of pairs.
-    pub(super) values: Vec<f32>,
-    /// The tags of the words of each row.
-    pub(super) tags: Vec<Vec<u32>>,
-}
-
-impl Measured {
-    /// The mean loss.
-    pub(super) fn loss(&self) -> f64 {
-        if self.count > 0.0 { self.sum / self.count } else { 0.0 }
-    }
 }
 
 impl Objective for EncoderObjective<'_> {

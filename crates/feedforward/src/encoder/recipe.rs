@@ -2,7 +2,7 @@
 
 use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
+use crate::run::task::{Incidentals, TaskRecipe};
 use crate::sequence::{
     EncoderTable, SequenceConfig, check_optimizer, find_files, usual, with_path,
 };
@@ -322,12 +322,8 @@ impl TaskRecipe for EncoderRecipe {
         self.name.clone().or(stem).unwrap_or_else(|| self.objective.kind.name().into())
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

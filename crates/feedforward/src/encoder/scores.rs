@@ -2,7 +2,7 @@
 
 use super::corpus::{Names, Part};
 use super::goal::Goal;
-use super::objective::Measured;
+use super::measured::Measured;
 use super::recipe::ObjectiveKind;
 use crate::error::Result;
 use crate::words::score;

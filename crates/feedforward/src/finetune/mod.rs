@@ -12,6 +12,7 @@ mod records;
 mod report;
 mod summary;
 mod task;
+mod training;
 
 pub use memory::Fitted;
 pub use merge::merge;
@@ -20,7 +21,7 @@ pub use recipe::{
     PreferenceTable, RecordsTable,
 };
 pub use summary::FinetuneSummary;
-pub use task::finetune;
+pub use training::finetune;
 
 pub(crate) use network::kinds;
 pub(crate) use task::FineTuning;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::language::SampleConfig;
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
+use crate::run::task::{Incidentals, TaskRecipe};
 use ff_nn::{AdaptedBiases, LoraConfig, Precision};
 use ff_ops::Preference;
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
@@ -525,12 +525,8 @@ impl TaskRecipe for FinetuneRecipe {
         self.name.clone().unwrap_or_else(|| "fine-tuned".into())
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

@@ -14,8 +14,8 @@ const ROOM: usize = 64;
 /// ```no_run
 /// use feedforward::language::{Chat, GenerateOptions, LanguageModel};
 /// use std::ops::ControlFlow;
-/// let mut model =
-///     LanguageModel::open("models/smollm2.gguf".as_ref(), &Default::default(), &Default::default())?;
+/// let file = "models/smollm2.gguf".as_ref();
+/// let mut model = LanguageModel::open(file, &Default::default(), &Default::default())?;
 /// let mut chat = Chat::new(&model, None)?;
 /// let options = GenerateOptions::default();
 /// let answer = chat.say(&mut model, "Hello!", &options, &mut |_| Ok(ControlFlow::Continue(())))?;

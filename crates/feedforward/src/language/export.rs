@@ -28,8 +28,8 @@ pub enum ExportFormat {
 /// A written model, and how it compares with the one in memory.
 ///
 /// ```
-/// let exported =
-///     feedforward::language::Exported { bytes: 4, difference: 0.0, same_top: 1.0, divergence: 0.0 };
+/// use feedforward::language::Exported;
+/// let exported = Exported { bytes: 4, difference: 0.0, same_top: 1.0, divergence: 0.0 };
 /// assert_eq!(exported.same_top, 1.0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -87,7 +87,8 @@ pub fn export(
 ///
 /// ```no_run
 /// use feedforward::language::{LanguageModel, export_adapter};
-/// let model = LanguageModel::open("runs/tone".as_ref(), &Default::default(), &Default::default())?;
+/// let run = "runs/tone".as_ref();
+/// let model = LanguageModel::open(run, &Default::default(), &Default::default())?;
 /// export_adapter(&model, feedforward::formats::GgufFileType::F32, "tone.gguf".as_ref())?;
 /// # Ok::<(), feedforward::Error>(())
 /// ```

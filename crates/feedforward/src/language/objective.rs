@@ -109,7 +109,8 @@ impl Tokens for Vec<i32> {
 ///
 /// ```
 /// let windows = feedforward::language::objective::Windows { context: 64, ..Default::default() };
-/// assert_eq!(windows.count(129), 2); // each predicts 64 tokens, the first token of all is not predicted
+/// // Each predicts 64 tokens; the first token of all is not predicted.
+/// assert_eq!(windows.count(129), 2);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Windows {

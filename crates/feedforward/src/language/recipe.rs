@@ -4,7 +4,7 @@ use super::addition::Addition;
 use super::decoder_config;
 use super::tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
+use crate::run::task::{Incidentals, TaskRecipe};
 use ff_nn::Precision;
 use ff_settings::{ConfigError, RecipeError, Settings, check_folder_name, find_beside};
 use ff_text::TextConfig;
@@ -179,12 +179,8 @@ impl TaskRecipe for PretrainRecipe {
         self.name.clone().unwrap_or_else(|| "language-model".into())
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

@@ -24,7 +24,7 @@ use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::Watcher;
-use crate::tasks::PRETRAIN_KEYS;
+use crate::task_keys::PRETRAIN_KEYS;
 use crate::words::{count, operations};
 use ff_graph::{Graph, Params};
 use ff_nn::models::{CausalLm, DecoderConfig, file_tensors};

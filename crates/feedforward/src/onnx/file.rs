@@ -1,10 +1,10 @@
 //! The file of a graph, and the one beside it for tensors beyond what protobuf holds.
 
 use crate::error::{Error, Result};
-use crate::table::OnnxExport;
 use ff_formats::{Error as FileError, OutputFolder};
 use ff_interop::onnx::{GraphBuilder, Model, Port, Session, Summary};
 use ff_tensor::Device;
+use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -184,6 +184,39 @@ fn judge_within(difference: f64, most: f64) -> Result<()> {
         "the exported graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
          nothing was written: please report this with its recipe.toml or config.json"
     )))
+}
+
+/// The outcome of an export as ONNX or for Keras.
+///
+/// ```
+/// assert_eq!(feedforward::OnnxExport::default().rows, 0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OnnxExport {
+    /// The size of the file, with that of its tensors.
+    pub bytes: usize,
+    /// The file of its tensors, where they are not in the graph.
+    pub data: Option<PathBuf>,
+    /// The file of the tokenizer of a model that reads tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// The inputs: name and type.
+    pub inputs: Vec<(String, String)>,
+    /// The outputs: name and type.
+    pub outputs: Vec<(String, String)>,
+    /// The number of nodes.
+    pub nodes: usize,
+    /// The rows on which the written file was compared with the model.
+    pub rows: usize,
+    /// The largest difference of a probability, or of a number relative to the target's deviation.
+    pub difference: f64,
+    /// For Keras: the optimiser that training goes on with there, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<String>,
+    /// For Keras: what to do before training on, and where it differs from here on, or why the
+    /// optimiser is not in the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl OnnxExport {

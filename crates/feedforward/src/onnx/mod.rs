@@ -2,12 +2,17 @@
 
 #[cfg(feature = "language")]
 mod attention;
+mod export;
 mod file;
 #[cfg(feature = "language")]
 mod net;
 
 #[cfg(feature = "language")]
 pub(crate) use attention::{Angles, Heads};
-pub(crate) use file::{LIMIT, OnnxFile, judge};
+pub use export::{export_onnx, export_onnx_within};
+#[cfg(feature = "language")]
+pub(crate) use file::LIMIT;
+pub use file::OnnxExport;
+pub(crate) use file::{OnnxFile, judge};
 #[cfg(feature = "language")]
 pub(crate) use net::{Net, Norm, gap};

@@ -20,6 +20,9 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;
 
+/// Name, threads and `checkpoint_seconds` of a recipe.
+pub(crate) type Incidentals<'a> = (&'a mut Option<String>, &'a mut usize, &'a mut f64);
+
 /// A recipe of one task: what the life of a run needs to know of it.
 pub(crate) trait TaskRecipe: Settings + Clone {
     /// Reads a recipe file, with the overrides of the command line applied.
@@ -28,8 +31,21 @@ pub(crate) trait TaskRecipe: Settings + Clone {
     /// The name of the run's folder.
     fn run_name(&self) -> String;
 
-    /// The same recipe without what no result depends on: name, threads, time between checkpoints.
-    fn without_incidentals(&self) -> Self;
+    /// The same recipe without what only a search for settings reads.
+    fn without_search(&self) -> Self {
+        self.clone()
+    }
+
+    /// What no result depends on: name, threads, time between checkpoints.
+    fn incidentals(&mut self) -> Incidentals<'_>;
+
+    /// The same recipe without both.
+    fn without_incidentals(&self) -> Self {
+        let mut recipe = self.without_search();
+        let (name, threads, checkpoint_seconds) = recipe.incidentals();
+        (*name, *threads, *checkpoint_seconds) = (None, 0, 0.0);
+        recipe
+    }
 
     /// The table `[optimizer]`.
     fn optimizer(&self) -> &OptimizerConfig;

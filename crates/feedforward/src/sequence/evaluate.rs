@@ -14,7 +14,7 @@ use crate::run::info::{RunInfo, no_model};
 use crate::run::measure::open_device;
 use crate::table::EvaluateSummary;
 use crate::table::scores::{Judge, evaluate_part};
-use crate::tasks::SEQUENCE_KEYS;
+use crate::task_keys::SEQUENCE_KEYS;
 use ff_nn::models::LanguageOptions;
 use ff_table::{DataError, Encoded, SourceOptions, Table, load, prepare};
 use ff_tensor::DeviceOptions;
@@ -24,7 +24,7 @@ use std::path::Path;
 pub fn is_sequence_run(path: &Path) -> bool {
     let recipe = RunFolder::open(path).map(|folder| folder.recipe());
     let text = recipe.ok().and_then(|recipe| std::fs::read_to_string(recipe).ok());
-    text.is_some_and(|text| crate::tasks::states_any(&text, SEQUENCE_KEYS))
+    text.is_some_and(|text| crate::task_keys::states_any(&text, SEQUENCE_KEYS))
 }
 
 /// Evaluates a run's model on the rows of `data`, by default on the run's test part (or, without

@@ -2,7 +2,7 @@
 
 use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
+use crate::run::task::{Incidentals, TaskRecipe};
 use crate::table::{EvaluateConfig, Recipe};
 use crate::words::count;
 use ff_metrics::ThresholdAim;
@@ -416,12 +416,8 @@ impl TaskRecipe for SequenceRecipe {
         self.as_table().run_name()
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

@@ -8,7 +8,7 @@ use super::objective::{Part, SequenceObjective, Vectors, outputs, plan_evaluatio
 use super::origin::{Origin, PartTexts};
 use super::recipe::SequenceRecipe;
 use super::{plan, report};
-use crate::embedding::{Pooling, TaskFile};
+use crate::embedding::{Pooling, task_file};
 use crate::error::{Error, Result};
 use crate::language::hash_weights;
 use crate::run::life::{self, TrainOptions};
@@ -23,7 +23,7 @@ use crate::table::scores::{Judge, PartReports, evaluate_predictions};
 use crate::table::setup;
 use crate::table::task::save_scores;
 use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
-use crate::tasks::SEQUENCE_KEYS;
+use crate::task_keys::SEQUENCE_KEYS;
 use crate::words::plural;
 use ff_graph::Graph;
 use ff_nn::models::{EncoderOutputs, MlpConfig};
@@ -381,7 +381,7 @@ impl Task for Sequences {
         let reports = evaluate_predictions(judge, &self.prepared, found)?;
         watcher.event(Event::Phase("saving the model"));
         let (origin, model) = (&self.origin, &self.recipe.model);
-        let mut task = TaskFile::new(self.columns.clone(), Some(target.clone()), origin.reader());
+        let mut task = task_file(self.columns.clone(), Some(target.clone()), origin.reader());
         task.precision = model.precision;
         task.null_values.clone_from(&self.recipe.data.null_values);
         task.data_hash.clone_from(&self.hash);

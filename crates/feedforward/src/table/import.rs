@@ -77,9 +77,9 @@ type Named = (String, Vec<usize>, Vec<f32>);
 
 /// Reads a model of another program and writes a folder: `model.onnx`, or `weights.safetensors`
 /// where the file has no layers; of a feedforward network also `start.safetensors` and
-/// `recipe.toml`, which trains on from there, and of one of Keras `optimizer.safetensors`, the state
-/// of its optimiser, with which training goes on. A model of Keras takes other `weights` where they are
-/// named. Nothing in the files is executed.
+/// `recipe.toml`, which trains on from there, and of one of Keras `optimizer.safetensors`, the
+/// state of its optimiser, with which training goes on. A model of Keras takes other `weights`
+/// where they are named. Nothing in the files is executed.
 ///
 /// # Errors
 /// The format or a part of the model is not read, by name; the folder exists; it cannot be written.

@@ -1,9 +1,9 @@
 //! Kinds of networks: the defaults that `model.kind` stands for.
 
-use super::recipe::Recipe;
-use ff_nn::{ActivationKind, NetworkKind};
+use ff_nn::{ActivationKind, LossConfig, ModelConfig, NetworkKind};
 use ff_ops::Activation;
 use ff_table::{Encoded, Target};
+use ff_train::optim::OptimizerConfig;
 use toml::Value;
 
 /// RealMLP-TD (Holzmüller et al., "Better by default", 2024), but for what depends on the target,
@@ -78,29 +78,33 @@ pub(super) fn defaults(recipe: &Value) -> Vec<(&'static str, &'static str)> {
 }
 
 /// Puts in what depends on the kind of target.
-pub(super) fn for_target(recipe: &mut Recipe, train: &Encoded) {
+pub(super) fn for_target(
+    (model, optimizer, loss): (&mut ModelConfig, &mut OptimizerConfig, &mut LossConfig),
+    train: &Encoded,
+) {
     let numbers = matches!(train.target, Some(Target::Value(_)));
-    let realmlp = recipe.model.kind == NetworkKind::Realmlp;
-    if recipe.model.activation == ActivationKind::Auto {
+    let realmlp = model.kind == NetworkKind::Realmlp;
+    if model.activation == ActivationKind::Auto {
         let activation = match (realmlp, numbers) {
             (false, _) => Activation::Relu,
             (true, false) => Activation::Selu,
             (true, true) => Activation::Mish,
         };
-        recipe.model.activation = activation.into();
+        model.activation = activation.into();
     }
-    if realmlp && recipe.optimizer.ntk {
+    if realmlp && optimizer.ntk {
         let lr = if numbers { 0.2 } else { 0.04 };
-        recipe.optimizer.lr.get_or_insert(lr);
+        optimizer.lr.get_or_insert(lr);
     }
     if realmlp && numbers {
-        recipe.loss.label_smoothing = 0.0;
+        loss.label_smoothing = 0.0;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Recipe;
 
     fn recipe(text: &str) -> Recipe {
         Recipe::parse(&format!("data.path = 'a.csv'\n{text}"), "a.toml", &[]).unwrap()
@@ -129,7 +133,7 @@ mod tests {
         let with = |text: &str, target| {
             let mut recipe = recipe(text);
             let train = Encoded { target: Some(target), ..Encoded::default() };
-            for_target(&mut recipe, &train);
+            for_target(recipe.for_kind(), &train);
             let loss = recipe.loss.label_smoothing;
             (recipe.model.activation.name(), recipe.optimizer.lr, loss)
         };

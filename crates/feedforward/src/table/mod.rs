@@ -41,11 +41,13 @@ pub use import::{Imported, import};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
 #[cfg(feature = "keras")]
 pub use onnx::export_keras;
+#[cfg(feature = "onnx")]
+pub(crate) use onnx::export_table_within;
 #[cfg(all(feature = "language", feature = "onnx"))]
 pub(crate) use onnx::network::element_wise as element_wise_node;
 #[cfg(feature = "onnx")]
-pub use onnx::{OnnxExport, export_onnx, export_onnx_within, export_tflite, to_onnx};
-pub use predict::{PredictOptions, PredictSummary, predict};
+pub use onnx::{export_tflite, to_onnx};
+pub use predict::predict;
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
 pub use summary::TrainSummary;
@@ -53,5 +55,5 @@ pub use task::{plan, train};
 pub use tune::{Influence, Trial, TuneConfig, TuneSummary, resume_tune, tune};
 
 #[cfg(feature = "language")]
-pub(crate) use predict::{predict_blocks, prediction_columns, refuse_overwriting};
+pub(crate) use predict::{predict_blocks, prediction_columns};
 pub(crate) use task::Tables;

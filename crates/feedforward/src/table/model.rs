@@ -13,6 +13,7 @@ mod answers;
 mod folder;
 
 pub use answers::Intervals;
+pub(super) use folder::find_model;
 pub(crate) use folder::network_folder;
 
 /// Incremented whenever the meaning of `config.json` changes.

@@ -1,65 +1,21 @@
 //! Predicting new rows, block by block, so that files may be larger than memory.
 
-use super::model::{Intervals, Predictions, TableModel};
+use super::model::{Intervals, Predictions, TableModel, find_model};
 use super::reading;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
-use crate::run::folder::RunFolder;
-use crate::run::info::no_model;
+use crate::predict::{PredictOptions, PredictSummary, refuse_overwriting};
 use crate::run::measure::open_device;
 use crate::run::watch::Watcher;
 use ff_table::{
     BlockReader, Column, ColumnTypes, DataError, Format, SourceOptions, Table, TableWriter,
     Unfamiliar, Values, class_values,
 };
-use ff_tensor::DeviceOptions;
 use ff_train::Event;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rows in memory at a time.
 const BLOCK: usize = 8192;
-
-/// The rows to predict and the output.
-///
-/// ```
-/// let options =
-///     feedforward::PredictOptions { data: "new.csv".into(), proba: true, ..Default::default() };
-/// assert!(options.out.is_none()); // then standard output
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct PredictOptions {
-    /// The rows: CSV, Parquet or JSONL, also compressed; `-` is standard input.
-    pub data: PathBuf,
-    /// The output file for rows with predictions: CSV, Parquet or JSONL by extension; standard
-    /// output by default.
-    pub out: Option<PathBuf>,
-    /// Whether to add a probability for each class.
-    pub proba: bool,
-    /// Whether to add the disagreement of an ensemble's members.
-    pub spread: bool,
-    /// The level of intervals of numbers, or of sets of classes, to add: such as 0.9.
-    pub interval: Option<f64>,
-    /// Settings of reading that differ from the model's, such as `data.header=false`.
-    pub set: Vec<String>,
-    /// Whether to overwrite an existing output file.
-    pub force: bool,
-    /// Threads and kernels.
-    pub device: DeviceOptions,
-}
-
-/// The result of a prediction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PredictSummary {
-    /// The number of rows.
-    pub rows: usize,
-    /// The output file; `None` for standard output.
-    pub out: Option<PathBuf>,
-    /// The added columns.
-    pub columns: Vec<String>,
-    /// Columns with cells unlike those of training: unseen categories, gaps, values out of range.
-    pub unfamiliar: Vec<Unfamiliar>,
-}
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
 /// `probability_<class>` each, `spread`, and `lower` and `upper` or `set` where asked for, rows in
@@ -143,17 +99,6 @@ pub(crate) fn predict_blocks(
     Ok(PredictSummary { rows, out: options.out.clone(), columns, unfamiliar })
 }
 
-/// Refuses to overwrite a file without `force`.
-pub(crate) fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
-    let Some(out) = options.out.as_deref().filter(|out| out.is_file() && !options.force) else {
-        return Ok(());
-    };
-    let same = std::fs::canonicalize(out).ok() == std::fs::canonicalize(&options.data).ok();
-    let what = if same { "holds the rows to predict" } else { "is there already" };
-    let shown = out.display();
-    Err(Error::usage(format!("{shown} {what}; choose another name, or overwrite it with --force")))
-}
-
 /// Merges the findings of a block into those of earlier blocks.
 fn join(all: &mut Vec<Unfamiliar>, found: Vec<Unfamiliar>) {
     for column in found {
@@ -207,19 +152,6 @@ impl InputBlocks {
             None => block,
         }
     }
-}
-
-/// The model's folder from a run's folder or from itself, and the threads of the run's recipe.
-pub(super) fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
-    if run.join("config.json").is_file() {
-        return Ok((run.to_owned(), 0));
-    }
-    let folder = RunFolder::open(run)?;
-    if !folder.model().join("config.json").is_file() {
-        return Err(no_model(&folder));
-    }
-    let recipe = Recipe::load(&folder.recipe(), &[])?;
-    Ok((folder.model(), recipe.train.threads))
 }
 
 /// What stands between the classes of a set: a character that is in none of their names.

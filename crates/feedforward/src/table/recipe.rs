@@ -4,8 +4,8 @@ use super::evaluate_config::EvaluateConfig;
 use super::kind;
 use super::tune::TuneConfig;
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
-use ff_nn::Precision;
+use crate::run::task::{Incidentals, TaskRecipe};
+use ff_nn::{LossConfig, ModelConfig, Precision};
 use ff_settings::{ConfigError, Problem, RecipeError, Settings, check_folder_name, find_beside};
 use ff_table::{Encoded, SplitKind};
 use ff_train::TrainConfig;
@@ -93,7 +93,8 @@ impl Recipe {
     ///
     /// ```
     /// use feedforward::{Recipe, table::Quality};
-    /// let recipe = Recipe::for_table("iris.csv", Quality::Good, &["optimizer.kind='sgd'".into()])?;
+    /// let sets = ["optimizer.kind='sgd'".into()];
+    /// let recipe = Recipe::for_table("iris.csv", Quality::Good, &sets)?;
     /// assert_eq!(recipe.model.members, Some(8));
     /// # Ok::<(), feedforward::RecipeError>(())
     /// ```
@@ -134,15 +135,11 @@ impl Recipe {
         ff_settings::to_toml(self)
     }
 
-    /// The same recipe without what only a search reads.
-    pub(crate) fn without_search(&self) -> Self {
-        Self { tune: TuneConfig::default(), ..self.clone() }
-    }
-
     /// The same recipe with the batches, the sizes and the patience for these rows: see
-    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`], [`TrainConfig::refit_judged_above`],
-    /// [`ff_nn::ModelConfig::double_above`], [`ff_nn::ModelConfig::halve_members_above`] and
-    /// [`TrainConfig::text_patience`] with [`TrainConfig::text_min_gain`].
+    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`],
+    /// [`TrainConfig::refit_judged_above`], [`ff_nn::ModelConfig::double_above`],
+    /// [`ff_nn::ModelConfig::halve_members_above`] and [`TrainConfig::text_patience`] with
+    /// [`TrainConfig::text_min_gain`].
     pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
         let folds = split != SplitKind::Time && train.texts.is_empty();
@@ -164,8 +161,13 @@ impl Recipe {
         if alone && recipe.train.text_min_gain.is_some() {
             recipe.train.min_gain = recipe.train.text_min_gain;
         }
-        kind::for_target(&mut recipe, train);
+        kind::for_target(recipe.for_kind(), train);
         recipe
+    }
+
+    /// The parts of which a kind of network decides.
+    pub(super) fn for_kind(&mut self) -> (&mut ModelConfig, &mut OptimizerConfig, &mut LossConfig) {
+        (&mut self.model, &mut self.optimizer, &mut self.loss)
     }
 
     fn find_files(&mut self, folder: &Path) {
@@ -357,12 +359,12 @@ impl TaskRecipe for Recipe {
         if plain.is_empty() { "run".into() } else { plain.into() }
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.without_search();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn without_search(&self) -> Self {
+        Self { tune: TuneConfig::default(), ..self.clone() }
+    }
+
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

@@ -11,7 +11,7 @@ use crate::run::folder::RunFolder;
 use crate::run::info::{RunInfo, no_model};
 use crate::run::measure::open_device;
 use crate::sequence::table_hash;
-use crate::tasks::{TRANSLATION_KEYS, states_any};
+use crate::task_keys::{TRANSLATION_KEYS, states_any};
 use ff_nn::models::LanguageOptions;
 use ff_tensor::DeviceOptions;
 use serde::Serialize;

@@ -10,6 +10,7 @@ mod report;
 mod scores;
 mod summary;
 mod task;
+mod training;
 
 pub use evaluate::{TranslationEvaluation, evaluate, is_translation_model, is_translation_run};
 pub use predict::predict;
@@ -18,6 +19,6 @@ pub use recipe::{
 };
 pub use scores::{TranslationScore, TranslationScores};
 pub use summary::TranslationSummary;
-pub use task::train;
+pub use training::train;
 
 pub(crate) use task::Translating;

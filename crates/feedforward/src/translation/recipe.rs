@@ -3,7 +3,7 @@
 use crate::encoder::EncoderData;
 use crate::finetune::{AdapterTable, BaseTable, BiasName};
 use crate::run::names::{SYNONYMS, TITLE};
-use crate::run::task::TaskRecipe;
+use crate::run::task::{Incidentals, TaskRecipe};
 use crate::sequence::check_optimizer;
 use ff_nn::Precision;
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
@@ -386,12 +386,8 @@ impl TaskRecipe for TranslationRecipe {
         self.name.clone().or(stem).unwrap_or_else(|| "translation".into())
     }
 
-    fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
-        recipe.name = None;
-        recipe.train.threads = 0;
-        recipe.train.checkpoint_seconds = 0.0;
-        recipe
+    fn incidentals(&mut self) -> Incidentals<'_> {
+        (&mut self.name, &mut self.train.threads, &mut self.train.checkpoint_seconds)
     }
 
     fn optimizer(&self) -> &OptimizerConfig {

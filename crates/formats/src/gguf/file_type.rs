@@ -83,7 +83,8 @@ types! {
 ///     kv_heads: 3,
 ///     tied: true,
 /// };
-/// let of = |name| ff_formats::GgufFileType::Q4_K_M.of_tensor(name, &[512, 512], &model).to_string();
+/// let file_type = ff_formats::GgufFileType::Q4_K_M;
+/// let of = |name| file_type.of_tensor(name, &[512, 512], &model).to_string();
 /// assert_eq!(["blk.0.attn_v.weight", "blk.0.attn_q.weight"].map(of), ["Q6_K", "Q4_K"]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

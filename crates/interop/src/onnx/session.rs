@@ -11,7 +11,6 @@ pub(super) use call::{axis, ints};
 pub(super) use pool::{Pool, Pooled};
 
 use super::model::{Model, Port};
-use super::ops::Operator;
 use super::tensor::Tensor;
 use super::{Error, Result};
 use compile::Compiler;
@@ -123,6 +122,16 @@ struct Run<'a> {
 
 /// Begins the message of an operator that meets what this version does not evaluate.
 pub(crate) const UNSUPPORTED: &str = "unsupported: ";
+
+/// An operator that is evaluated.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    pub(crate) domain: &'static str,
+    pub(crate) name: &'static str,
+    /// The attributes that its function knows; any other is refused by name.
+    pub(crate) attributes: &'static [&'static str],
+    pub(crate) run: fn(&Call<'_>) -> Outcome,
+}
 
 /// The output of a node, or what is wrong.
 pub(crate) type Outcome = Result<Vec<Tensor>, String>;

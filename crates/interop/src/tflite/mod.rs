@@ -4,6 +4,7 @@
 //! Source: the schema of the format,
 //! <https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs>.
 
+mod call;
 mod export;
 mod flat;
 mod net;

@@ -1,7 +1,7 @@
 //! Convolutions and pooling. Channels are last in TensorFlow Lite and second in ONNX.
 
+use super::call::Call;
 use super::net::Value;
-use super::operators::Call;
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::{DType, Result, Tensor};
 

@@ -217,7 +217,7 @@ mod avx2 {
         const BYTES: usize = if MINIMUM { 20 } else { 18 };
         #[inline(always)]
         unsafe fn decode(from: *const u8, _part: usize) -> [__m256; 4] {
-            // SAFETY: guaranteed by the caller. Scale times level is exact, so that it may be fused.
+            // SAFETY: guaranteed by the caller. Scale times level is exact, so it may be fused.
             unsafe {
                 let d = __m256::splat(half(word(from)));
                 if MINIMUM {

@@ -243,7 +243,8 @@ fn put_columns<C: Copy>(y: &mut [C], width: usize, columns: Range<usize>, part: 
 ///
 /// ```
 /// use ff_tensor::{Device, FileForm, FileMatrix};
-/// let w = FileMatrix::new(FileForm::BF16, [2, 1], std::sync::Arc::new(vec![0, 0, 0x80, 0x3f]), 0)?;
+/// let bytes = std::sync::Arc::new(vec![0, 0, 0x80, 0x3f]);
+/// let w = FileMatrix::new(FileForm::BF16, [2, 1], bytes, 0)?;
 /// let mut row = [0.0];
 /// ff_kernels::file_rows(Device::default().cpu(), &w, 1..2, &mut row);
 /// assert_eq!(row, [1.0]);

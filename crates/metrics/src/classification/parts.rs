@@ -8,9 +8,9 @@ use ff_tensor::Device;
 use super::super::{
     Average, ClassCounts, Metric, Ranking, Real, Scores, Undefined,
     baseline::{CLASSIFICATION, Values},
+    bootstrap::{Counts, LANES},
     input::Classified,
     probability,
-    resample::{Counts, LANES},
 };
 use super::{ClassCurves, ClassScores, ClassificationOptions};
 

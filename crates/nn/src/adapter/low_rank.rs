@@ -1,65 +1,39 @@
 //! Low-rank adapters of linear layers.
 
-use super::config::{AdaptedBiases, LoraConfig};
+use super::adapting::{Adapting, named};
 use super::pattern::matches;
-use super::reach::Reach;
 use crate::layers::{Dropout, Layer};
 use crate::{Builder, Fan, Init};
-use ff_graph::{Graph, Op, ParamId, ParamKind, ParamSpec, Result, Value};
+use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::{Activate, Activation, AdaptedExperts, Add, DoraFactors, LoraLinear, Mul, Scale};
 use ff_tensor::DType;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// 1/√in as the bound, PEFT's Kaiming initialisation with a = √5.
 const INIT: Init = Init::HeUniform { gain: 0.577_350_269_189_625_8, fan: Fan::In };
 
-/// The adapters that layers get while a model is built once more.
-#[derive(Debug)]
-pub(crate) struct Adapting {
-    name: String,
-    config: LoraConfig,
-    layers: Vec<(String, bool)>,
-    /// The parameters of the first time.
-    known: Option<HashMap<String, ParamId>>,
-    /// The adapter's own parameters in place of the base model's.
-    replaced: Vec<Replaced>,
-    /// The stacks of experts' matrices, and whether each has an adapter.
-    stacks: Vec<(String, bool)>,
-}
+impl Builder {
+    /// The adapter of a stack of experts' matrices that is being built, if it gets one.
+    pub(crate) fn experts(&mut self, name: &str, dims: [usize; 3]) -> Option<AdaptedStack> {
+        let mut adapting = self.adapting.take()?;
+        let made = adapting.experts(self, name, dims);
+        self.adapting = Some(adapting);
+        made
+    }
 
-/// A parameter of the base model, and the one that an adapter has in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Replaced {
-    /// The base model's.
-    pub base: ParamId,
-    /// The adapter's.
-    pub own: ParamId,
+    /// The adapter of the linear layer that is being built, if it gets one.
+    pub(crate) fn low_rank(&mut self, out_features: usize, in_features: usize) -> Option<LowRank> {
+        let mut adapting = self.adapting.take()?;
+        let made = adapting.low_rank(self, out_features, in_features);
+        self.adapting = Some(adapting);
+        made
+    }
 }
 
 impl Adapting {
-    pub(crate) fn new(name: &str, config: LoraConfig) -> Self {
-        Self {
-            name: name.to_owned(),
-            config,
-            layers: Vec::new(),
-            known: None,
-            replaced: Vec::new(),
-            stacks: Vec::new(),
-        }
-    }
-
-    pub(crate) fn replaced(&self) -> &[Replaced] {
-        &self.replaced
-    }
-
-    pub(crate) fn stacks(&self) -> &[(String, bool)] {
-        &self.stacks
-    }
-
     /// The adapter of a stack of experts' matrices, called `name` within the builder's path.
-    pub(crate) fn experts(
+    fn experts(
         &mut self,
         builder: &mut Builder,
         name: &str,
@@ -80,65 +54,8 @@ impl Adapting {
         Some(AdaptedStack { a, b, scale: self.config.scale(&stack) })
     }
 
-    /// The embeddings of some tokens in place of those of a table, in one that is theirs and one
-    /// for all of the table's values if the adapter is only read.
-    pub(crate) fn tokens(&self) -> (&[u32], bool) {
-        (&self.config.tokens, self.config.fixed)
-    }
-
-    pub(crate) fn part(&self, part: &str, end: &str) -> String {
-        named(part, &self.name, end)
-    }
-
-    pub(crate) fn reach(&self) -> Reach {
-        match self.config.invocation.as_slice() {
-            [] => Reach::All,
-            tokens => Reach::From(tokens.to_vec()),
-        }
-    }
-
-    pub(crate) fn keeps_tied(&self) -> bool {
-        self.config.keep_tied
-    }
-
-    /// The name of the adapter's own parameter in place of a base model's, if it has one.
-    pub(crate) fn own_name(&mut self, full: &str, specs: &[ParamSpec]) -> Option<String> {
-        let (module, end) = full.rsplit_once('.')?;
-        let config = &self.config;
-        let is_saved = config.saved.iter().any(|pattern| matches(pattern, full));
-        let is_bias = |known: Option<ParamId>| {
-            known.is_some_and(|id| specs[id.index()].kind == ParamKind::Bias)
-        };
-        let own = is_saved
-            || match config.biases {
-                AdaptedBiases::None => false,
-                AdaptedBiases::All => is_bias(self.known(full, specs)),
-                AdaptedBiases::Adapted => {
-                    let weight = self.known(&format!("{module}.weight"), specs);
-                    let linear =
-                        weight.is_some_and(|id| specs[id.index()].kind == ParamKind::Weight);
-                    linear && self.config.targets(module) && is_bias(self.known(full, specs))
-                }
-            };
-        own.then(|| named(&format!("{module}.modules_to_save"), &self.name, end))
-    }
-
-    pub(crate) fn replace(&mut self, replaced: Replaced) {
-        self.replaced.push(replaced);
-    }
-
-    pub(crate) fn layers(&self) -> &[(String, bool)] {
-        &self.layers
-    }
-
-    /// The parameter of this name, if it was there before.
-    pub(crate) fn known(&mut self, name: &str, specs: &[ParamSpec]) -> Option<ParamId> {
-        let all = || specs.iter().enumerate().map(|(i, s)| (s.name.clone(), ParamId::new(i)));
-        self.known.get_or_insert_with(|| all().collect()).get(name).copied()
-    }
-
     /// The adapter of the layer at the builder's path.
-    pub(crate) fn low_rank(
+    fn low_rank(
         &mut self,
         builder: &mut Builder,
         out_features: usize,
@@ -194,11 +111,6 @@ impl AdaptedStack {
         let (a, b) = (graph.param(self.a), graph.param(self.b));
         graph.apply(&AdaptedExperts { scale: self.scale, first }.op(), &[w, &a, &b])
     }
-}
-
-/// The name of a part of an adapter.
-fn named(part: &str, adapter: &str, end: &str) -> String {
-    if adapter.is_empty() { format!("{part}.{end}") } else { format!("{part}.{adapter}.{end}") }
 }
 
 /// The bias of B, which is scaled and added.

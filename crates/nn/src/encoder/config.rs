@@ -109,8 +109,8 @@ pub enum EncoderOutputs<'a> {
 ///
 /// ```
 /// let json = r#"{"model_type": "bert", "vocab_size": 30, "hidden_size": 8,
-/// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 20,
-/// "architectures": ["BertForTokenClassification"],
+/// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+/// "max_position_embeddings": 20, "architectures": ["BertForTokenClassification"],
 /// "id2label": {"0": "O", "1": "PER", "2": "LOC"}}"#;
 /// let config = ff_nn::models::EncoderConfig::parse(json)?;
 /// assert_eq!((config.head, config.labels), (ff_nn::models::EncoderHead::Tokens, 3));
@@ -226,7 +226,8 @@ impl EncoderConfig {
     /// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     /// "max_position_embeddings": 20, "architectures": ["BertModel"]}"#;
     /// let names = ["late".to_owned(), "broken".to_owned()];
-    /// let config = EncoderConfig::parse(json)?.with_outputs(EncoderOutputs::Labels(&names), false)?;
+    /// let outputs = EncoderOutputs::Labels(&names);
+    /// let config = EncoderConfig::parse(json)?.with_outputs(outputs, false)?;
     /// assert_eq!((config.head, config.problem), (EncoderHead::Sequence, EncoderProblem::Labels));
     /// assert!(config.to_json().contains("BertForSequenceClassification"));
     /// # Ok::<(), ff_nn::ConfigError>(())

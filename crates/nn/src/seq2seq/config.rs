@@ -1,7 +1,5 @@
 //! The specification of an encoder with a decoder, read from Hugging Face's `config.json`.
 
-use super::families::ALL;
-use crate::ConfigError;
 use crate::Init;
 use crate::layers::AttentionConfig;
 use crate::transformer::fields::{self, Fields, Result};
@@ -64,11 +62,6 @@ impl PartialEq for EncoderDecoderFamily {
 }
 
 impl EncoderDecoderFamily {
-    /// Every family.
-    pub fn all() -> &'static [&'static Self] {
-        ALL
-    }
-
     /// Whether a tensor of a file carries no parameter of its own.
     pub fn is_ignored(&self, name: &str) -> bool {
         name == OUTPUT || self.names.ignored.iter().any(|end| name.ends_with(end))
@@ -153,7 +146,7 @@ pub struct EncoderDecoderConfig {
     pub end_token: u32,
     /// The standard deviation of new weights.
     pub initializer_range: f64,
-    json: Map<String, Json>,
+    pub(super) json: Map<String, Json>,
 }
 
 impl EncoderDecoderConfig {
@@ -192,7 +185,7 @@ impl EncoderDecoderConfig {
             && parameter.strip_suffix(".weight").is_some_and(|name| name.ends_with(distances))
     }
 
-    fn of(family: &'static EncoderDecoderFamily) -> Self {
+    pub(super) fn of(family: &'static EncoderDecoderFamily) -> Self {
         Self {
             family,
             vocab_size: 1,
@@ -283,20 +276,5 @@ impl EncoderDecoderConfig {
             names,
             dropout: 0.0,
         }
-    }
-}
-
-impl TryFrom<Map<String, Json>> for EncoderDecoderConfig {
-    type Error = ConfigError;
-
-    fn try_from(json: Map<String, Json>) -> Result<Self> {
-        let family = fields::family(&json, ALL, |family| family.name)?;
-        let mut config = Fields::read(&json, |fields| {
-            let mut config = Self::of(family);
-            (family.read)(fields, &mut config);
-            config
-        })?;
-        config.json = json;
-        Ok(config)
     }
 }

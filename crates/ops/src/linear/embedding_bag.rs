@@ -33,9 +33,11 @@ use std::sync::Arc;
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let ints = |v: &[i32]| Tensor::from_slice(&device, v, &[v.len()]).map(|t| graph.input(t));
-/// let floats = |v: &[f32], dims: &[usize]| Tensor::from_slice(&device, v, dims).map(|t| graph.input(t));
+/// let floats =
+///     |v: &[f32], dims: &[usize]| Tensor::from_slice(&device, v, dims).map(|t| graph.input(t));
 /// let (ids, offsets, j) = (ints(&[1, 0])?, ints(&[0, 0, 2])?, ints(&[2, 0])?);
-/// let (v, table, b) = (floats(&[0.5, 2.0], &[2])?, floats(&[1.0, 3.0, 8.0], &[3, 1])?, floats(&[0.25], &[1])?);
+/// let (v, table) = (floats(&[0.5, 2.0], &[2])?, floats(&[1.0, 3.0, 8.0], &[3, 1])?);
+/// let b = floats(&[0.25], &[1])?;
 /// let y = graph.apply(&EmbeddingBag::op(), &[&ids, &offsets, &j, &v, &table, &b])?;
 /// assert_eq!(y.slice::<f32>()?, [6.25, 0.25]); // the second bag is empty
 /// # Ok::<(), Box<dyn std::error::Error>>(())

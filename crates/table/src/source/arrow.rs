@@ -8,7 +8,8 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::format::{Blocks, Description, LeftOut, Source, SourceInfo, SourceOptions};
-use super::input::{Bytes, Input};
+use super::gzip::Bytes;
+use super::input::Input;
 use super::names::unique;
 use crate::error::{DataError, Result};
 use crate::note::Note;

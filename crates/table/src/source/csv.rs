@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use ff_tensor::ThreadPool;
 
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, delimiter_word};
-use super::input::{Bytes, Input};
+use super::gzip::Bytes;
+use super::input::Input;
 use super::names::unique;
 use super::records::Records;
 use super::sniff::{self, Preamble};

@@ -4,11 +4,11 @@
 #[cfg(feature = "excel")]
 mod read;
 
-use super::archive;
 #[cfg(feature = "excel")]
 use super::format::SourceInfo;
 use super::format::{Blocks, Description, Source, SourceOptions, Whole};
 use super::input::Input;
+use super::magic;
 use crate::error::Result;
 #[cfg(feature = "excel")]
 use crate::table::Table;
@@ -36,7 +36,7 @@ impl Source for Excel {
             [b"[Content_Types].xml", b"xl/", b"_rels/", b"docProps/", b"mimetype"];
         let first = head.get(30..).unwrap_or_default();
         head.starts_with(OLE)
-            || archive::is_zip(head) && names.iter().any(|name| first.starts_with(name))
+            || magic::is_zip(head) && names.iter().any(|name| first.starts_with(name))
     }
 
     fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
@@ -64,7 +64,7 @@ impl Source for Excel {
         _: &mut super::format::SourceInfo,
         _: &ff_tensor::ThreadPool,
     ) -> Result<crate::table::Table> {
-        Err(archive::not_built_in(
+        Err(magic::not_built_in(
             input.path(),
             "a workbook of a spreadsheet",
             "excel",

@@ -8,7 +8,6 @@ use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::input::Input;
-use crate::config::DataConfig;
 use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::table::{Column, Table, Values};
@@ -222,35 +221,6 @@ pub struct SourceOptions {
 impl SourceOptions {
     /// The keys of `[data]` that say how a file is read.
     pub const KEYS: [&str; 5] = ["format", "delimiter", "header", "labels", "null_values"];
-
-    /// What a model remembers of how its file was read; its texts for missing values are kept
-    /// apart.
-    pub(crate) fn remembered(config: &DataConfig) -> Self {
-        let (null_values, text_columns) = (default_null_values(), Vec::new());
-        Self {
-            labels: None,
-            null_values,
-            text_columns,
-            points_are_decimal: true,
-            names: Vec::new(),
-            max_rows: None,
-            ..Self::from(config)
-        }
-    }
-
-    /// Takes one of [`SourceOptions::KEYS`] from a recipe's `[data]`; `false` for another key.
-    pub fn change(&mut self, key: &str, config: &DataConfig) -> bool {
-        let new = Self::from(config);
-        match key {
-            "format" => self.format = new.format,
-            "delimiter" => self.delimiter = new.delimiter,
-            "header" => self.header = new.header,
-            "labels" => self.labels = new.labels,
-            "null_values" => self.null_values = new.null_values,
-            _ => return false,
-        }
-        true
-    }
 }
 
 impl Default for SourceOptions {

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result};
 
 use flate2::bufread::GzDecoder;
 
-use super::input::Bytes;
+/// Bytes that can be moved to another thread.
+pub type Bytes = Box<dyn Read + Send>;
 
 /// Decompresses all members.
 pub(super) struct Gzip {

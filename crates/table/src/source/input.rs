@@ -7,15 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::archive;
-use super::gzip::Gzip;
+use super::gzip::{Bytes, Gzip};
+use super::magic;
 use super::memory::{self, InMemory};
 use crate::error::{DataError, Result};
 use crate::table::Table;
 use ff_settings::similar;
-
-/// Bytes that can be moved to another thread.
-pub type Bytes = Box<dyn Read + Send>;
 
 /// An opened input.
 pub struct Input {
@@ -43,12 +40,8 @@ enum Kind {
 const HEAD: usize = 512;
 
 impl Input {
-    /// Opens a file, or standard input for `-`. Standard input and whatever else cannot be read
-    /// twice, such as a named pipe, becomes a stream that can be read once, or a temporary file.
-    ///
-    /// # Errors
-    /// [`DataError`] if it cannot be opened or read.
-    pub fn open(path: &Path, stream: bool) -> Result<Self> {
+    /// The same without a look into archives.
+    pub(super) fn opened(path: &Path, stream: bool) -> Result<Self> {
         if let Some(found) = memory::find(path) {
             let (kind, head) = match found {
                 InMemory::Bytes(bytes) => {
@@ -66,7 +59,7 @@ impl Input {
             if file.metadata().is_ok_and(|found| found.is_file()) {
                 let head = head(&mut file).map_err(|e| DataError::io("read", path, e))?;
                 let kind = Kind::File(path.to_owned());
-                return Self { path: path.to_owned(), inner: None, kind, head }.unpacked();
+                return Ok(Self { path: path.to_owned(), inner: None, kind, head });
             }
             Box::new(file)
         };
@@ -74,8 +67,7 @@ impl Input {
         let bytes: Bytes = Box::new(Cursor::new(head.clone()).chain(bytes));
         let kind = Kind::Stream(Mutex::new(Some(bytes)));
         let input = Self { path: path.to_owned(), inner: None, kind, head };
-        let stream = stream && !archive::is_zip(&input.head);
-        if stream { input.unpacked() } else { input.spool()?.unpacked() }
+        if stream && !magic::is_zip(&input.head) { Ok(input) } else { input.spool() }
     }
 
     /// The same input in a form that can be read many times.
@@ -89,18 +81,19 @@ impl Input {
         Ok(Self { kind: Kind::Spool(file), ..self })
     }
 
-    /// The file inside, where it is an archive of one table.
-    fn unpacked(self) -> Result<Self> {
-        archive::check(&self.head, &self.path)?;
-        if !archive::is_zip(&self.head) {
-            return Ok(self);
-        }
-        let Some((mut file, name)) = archive::unpack(self.seekable("ZIP")?, &self.path)? else {
-            return Ok(self);
-        };
+    pub(super) fn is_zip(&self) -> bool {
+        magic::is_zip(&self.head)
+    }
+
+    /// Refuses what is known not to be read.
+    pub(super) fn check(&self) -> Result<()> {
+        magic::check(&self.head, &self.path)
+    }
+
+    /// The file of an archive in the archive's place.
+    pub(super) fn with_inner(self, mut file: File, name: String) -> Result<Self> {
         let head = file.seek(SeekFrom::Start(0)).and_then(|_| head(&mut file));
         let head = head.map_err(|e| self.io(e))?;
-        archive::check(&head, &self.path)?;
         Ok(Self { inner: Some(name), kind: Kind::Spool(file), head, ..self })
     }
 
@@ -133,8 +126,8 @@ impl Input {
             [0x1f, 0x8b, ..] => Some("gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
             [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
-            head if cfg!(feature = "bzip2") && archive::is_bzip2(head) => Some("bzip2"),
-            head if cfg!(feature = "xz") && head.starts_with(archive::XZ) => Some("xz"),
+            head if cfg!(feature = "bzip2") && magic::is_bzip2(head) => Some("bzip2"),
+            head if cfg!(feature = "xz") && head.starts_with(magic::XZ) => Some("xz"),
             _ => None,
         }
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions};
-use super::input::{Bytes, Input, io_error};
+use super::gzip::Bytes;
+use super::input::{Input, io_error};
 use super::names::unique;
 use crate::error::{DataError, Result};
 use crate::note::Note;

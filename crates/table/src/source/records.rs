@@ -8,7 +8,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::input::{Bytes, io_error};
+use super::gzip::Bytes;
+use super::input::io_error;
 use crate::error::{DataError, Result};
 
 /// No sensible record is longer; one that is has an unclosed quote, or the file is not text.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::encoder::Met;
+use super::tile::Met;
 use super::{Scaler, Tile};
 use crate::config::Scaling;
 use crate::error::{DataError, Result};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::encoder::Met;
-use super::{Scaler, Tile, Unreadable};
+use super::Scaler;
+use super::tile::{Met, Tile, Unreadable};
 use crate::config::Scaling;
 use crate::date::{PART_NAMES, PARTS, parse, parts};
 use crate::table::Values;

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::encoder::Met;
-use super::{Scaler, Tile, Unreadable};
+use super::Scaler;
+use super::tile::{Met, Tile, Unreadable};
 use crate::config::{Missing, Scaling};
 use crate::number::parse_number;
-use crate::schema::median;
+use crate::statistics::{median, moments};
 use crate::table::Values;
 
 /// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps
@@ -107,7 +107,7 @@ impl NumberEncoder {
         });
         encoder.fill = match missing {
             Missing::Constant => fill,
-            Missing::Mean => crate::schema::moments(present.iter().copied()).0,
+            Missing::Mean => moments(present.iter().copied()).0,
             Missing::Median => {
                 if present.is_empty() {
                     0.0

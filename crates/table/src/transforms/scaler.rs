@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Scaling;
-use crate::schema::{moments, quantile_sorted};
+use crate::statistics::{moments, quantile_sorted};
 
 /// A fitted scaling `x → y`.
 ///

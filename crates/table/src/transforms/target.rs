@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
-use crate::prepare::Dropped;
-use crate::schema::moments;
+use crate::statistics::moments;
 use crate::table::Table;
 use crate::target::{LabelReader, Target, TargetSchema, lines, value};
+use crate::totals::Dropped;
 use ff_settings::similar;
 
 /// How the target is encoded: an index into the classes, or `(log?(y) - mean) / std`.
@@ -15,7 +15,8 @@ use ff_settings::similar;
 /// ```
 /// use ff_table::{TargetTransform, Task};
 ///
-/// let json = r#"{"column":"y","task":"regression","classes":[],"numeric":true,"log":false,"mean":10.0,"std":4.0}"#;
+/// let json = r#"{"column":"y","task":"regression","classes":[],"numeric":true,"log":false,
+///     "mean":10.0,"std":4.0}"#;
 /// let target: TargetTransform = serde_json::from_str(json).unwrap();
 /// assert_eq!(target.task, Task::Regression);
 /// assert_eq!(target.inverse(0.5), 12.0);

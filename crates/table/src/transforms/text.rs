@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::encoder::Met;
+use super::tile::Met;
 use crate::config::NgramConfig;
 use crate::table::Values;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::encoder::Met;
+use super::tile::Met;
 
 /// Cells of one column that training met nothing like: the model has little to say about them.
 ///

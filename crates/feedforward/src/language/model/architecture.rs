@@ -1,6 +1,6 @@
 //! The architectures of llama.cpp, as GGUF files name them.
 
-use super::gguf::GgufWeights;
+use super::metadata::Metadata;
 use crate::error::Result;
 use ff_formats::GgufValue;
 use ff_nn::models::{DecoderConfig, LayerConfig, LayerRope};
@@ -26,7 +26,7 @@ pub(super) struct Architecture {
     /// The keys of biases, and the tensor whose bias tells.
     pub(super) biases: &'static [(&'static str, &'static str)],
     /// Reads what the metadata has beside the fields of all.
-    pub(super) read: fn(&GgufWeights, &mut Value) -> Result<()>,
+    pub(super) read: fn(Metadata<'_>, &mut Value) -> Result<()>,
     /// The metadata beside the fields of all, or what llama.cpp has no form for.
     pub(super) write: fn(&DecoderConfig) -> Written,
 }
@@ -334,7 +334,7 @@ fn query_scalar(layers: usize, largest: usize, [hidden, heads, head_dim]: [usize
 }
 
 /// The fields of both Gemmas.
-fn gemma(weights: &GgufWeights, config: &mut Value, largest: usize) {
+fn gemma(weights: Metadata<'_>, config: &mut Value, largest: usize) {
     let number = |key: &str| config[key].as_u64().unwrap_or(0) as usize;
     let sizes = ["hidden_size", "num_attention_heads", "head_dim"].map(number);
     let scalar = query_scalar(number("num_hidden_layers"), largest, sizes);

@@ -1,10 +1,11 @@
 //! Writing models: Hugging Face folders in any float type, GGUF files.
 
 use super::architecture::{Architecture, usual_scaling, yarn};
-use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
+use super::decoder::LanguageModel;
+use super::folder::{as_written, write_rest};
 use super::gguf::{LONG, name_of, pairs};
 use super::stacks::Stack;
-use super::weights::write_weights_as;
+use super::weights::{base_tensors, write_weights_as};
 use crate::error::{Error, Result};
 use ff_formats::{GgufFileType, GgufModel, GgufValue, GgufWriter};
 use ff_graph::ParamId;

@@ -2,6 +2,7 @@
 //! `transformers`.
 
 use super::architecture::{ALL, Architecture};
+use super::metadata::Metadata;
 use super::stacks::Stack;
 use crate::error::{Error, Result};
 use ff_formats::{GgufFile, GgufValue};
@@ -129,39 +130,12 @@ impl GgufWeights {
         Err(Error::run(self.file.path(), message))
     }
 
-    fn architecture(&self) -> &str {
-        self.file.text("general.architecture").unwrap_or_default()
+    fn metadata(&self) -> Metadata<'_> {
+        Metadata(&self.file)
     }
 
     fn dialect(&self) -> Option<&'static Architecture> {
-        Architecture::named(self.architecture())
-    }
-
-    /// A value of the architecture's metadata.
-    fn get(&self, key: &str) -> Option<&GgufValue> {
-        self.file.metadata().get(&format!("{}.{key}", self.architecture()))
-    }
-
-    pub(super) fn size(&self, key: &str) -> Option<usize> {
-        usize::try_from(self.get(key)?.as_u64()?).ok()
-    }
-
-    fn needed(&self, key: &str) -> Result<usize> {
-        match self.size(key) {
-            Some(size) => Ok(size),
-            None => self.fail(format!(
-                "the metadata has no number {}.{key}; copy the file again from its source",
-                self.architecture()
-            )),
-        }
-    }
-
-    /// A float, with the digits that tell it from other 32-bit floats.
-    pub(super) fn float(&self, key: &str) -> Option<f64> {
-        match self.get(key)? {
-            GgufValue::F32(x) => x.to_string().parse().ok(),
-            other => other.as_f64(),
-        }
+        Architecture::named(self.metadata().architecture())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -171,11 +145,11 @@ impl GgufWeights {
     /// The heads of a matrix whose rows llama.cpp keeps in another order.
     fn heads_of(&self, name: &str) -> Option<usize> {
         let part = name.strip_prefix("blk.")?.split('.').nth(1)?;
-        let heads = self.size("attention.head_count");
+        let heads = self.metadata().size("attention.head_count");
         match part {
             _ if self.dialect().is_none_or(|dialect| !dialect.pairs) => None,
             "attn_q" => heads,
-            "attn_k" => self.size("attention.head_count_kv").or(heads),
+            "attn_k" => self.metadata().size("attention.head_count_kv").or(heads),
             _ => None,
         }
     }
@@ -237,7 +211,7 @@ impl GgufWeights {
 
     /// The metadata as a `config.json`.
     pub(super) fn config(&self) -> Result<Map<String, Value>> {
-        let architecture = self.architecture();
+        let architecture = self.metadata().architecture();
         let Some(dialect) = self.dialect() else {
             let known: Vec<&str> = ALL.iter().map(|dialect| dialect.name).collect();
             return self.fail(format!(
@@ -246,7 +220,7 @@ impl GgufWeights {
             ));
         };
         let (mut family, mut class) = (dialect.families[0], dialect.class);
-        let experts = self.size("expert_count").filter(|&n| n > 0);
+        let experts = self.metadata().size("expert_count").filter(|&n| n > 0);
         if experts.is_some() {
             if family != "llama" && !self.has_stacks() {
                 return self.fail(format!(
@@ -257,15 +231,16 @@ impl GgufWeights {
                 (family, class) = ("mixtral", "MixtralForCausalLM");
             }
         }
-        let heads = self.needed("attention.head_count")?;
-        let hidden = self.needed("embedding_length")?;
+        let heads = self.metadata().needed("attention.head_count")?;
+        let hidden = self.metadata().needed("embedding_length")?;
         let embedding = self.file.tensors().get(WHOLE[0].0);
         let vocab = embedding.and_then(|tensor| tensor.dims.first().copied());
         let Some(vocab) = vocab else { return self.fail("has no token_embd.weight") };
-        let head_dim = self.size("attention.key_length").unwrap_or(hidden / heads.max(1));
-        let rotated = self.size("rope.dimension_count").unwrap_or(head_dim);
+        let head_dim =
+            self.metadata().size("attention.key_length").unwrap_or(hidden / heads.max(1));
+        let rotated = self.metadata().size("rope.dimension_count").unwrap_or(head_dim);
         if rotated != head_dim && !dialect.partial
-            || self.size("attention.value_length").unwrap_or(head_dim) != head_dim
+            || self.metadata().size("attention.value_length").unwrap_or(head_dim) != head_dim
         {
             return self.fail(format!(
                 "heads of {head_dim} features of which {rotated} are rotated, or with other values, are not supported"
@@ -276,14 +251,14 @@ impl GgufWeights {
             "model_type": family,
             "vocab_size": vocab,
             "hidden_size": hidden,
-            "intermediate_size": self.needed("feed_forward_length")?,
-            "num_hidden_layers": self.needed("block_count")?,
+            "intermediate_size": self.metadata().needed("feed_forward_length")?,
+            "num_hidden_layers": self.metadata().needed("block_count")?,
             "num_attention_heads": heads,
-            "num_key_value_heads": self.size("attention.head_count_kv").unwrap_or(heads),
+            "num_key_value_heads": self.metadata().size("attention.head_count_kv").unwrap_or(heads),
             "head_dim": head_dim,
-            "max_position_embeddings": self.needed("context_length")?,
-            "rms_norm_eps": self.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
-            "rope_theta": self.float("rope.freq_base").unwrap_or(10_000.0),
+            "max_position_embeddings": self.metadata().needed("context_length")?,
+            "rms_norm_eps": self.metadata().float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+            "rope_theta": self.metadata().float("rope.freq_base").unwrap_or(10_000.0),
             "hidden_act": "silu",
             "tie_word_embeddings": !self.has(WHOLE[2].0),
         });
@@ -293,12 +268,12 @@ impl GgufWeights {
         }
         if let Some(experts) = experts {
             config["num_local_experts"] = experts.into();
-            config["num_experts_per_tok"] = self.needed("expert_used_count")?.into();
+            config["num_experts_per_tok"] = self.metadata().needed("expert_used_count")?.into();
         }
         if let Some(scaling) = self.rope_scaling(&config)? {
             config["rope_scaling"] = scaling;
         }
-        (dialect.read)(self, &mut config)?;
+        (dialect.read)(self.metadata(), &mut config)?;
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
             let theirs = if key == "pad_token_id" { "padding_token_id" } else { key };
             if let Some(id) = self.token(theirs) {
@@ -324,15 +299,15 @@ impl GgufWeights {
         }
         if LONG.iter().all(|name| self.has(name)) {
             let [short, long] = LONG.map(|name| self.file.floats(name));
-            let attention = self.float("rope.scaling.attn_factor");
+            let attention = self.metadata().float("rope.scaling.attn_factor");
             return Ok(Some(json!({
                 "rope_type": "longrope", "short_factor": shortest(&short?), "long_factor": shortest(&long?),
                 "attention_factor": attention,
             })));
         }
-        let factor = self.float("rope.scaling.factor").unwrap_or(1.0);
-        let original = self.size("rope.scaling.original_context_length");
-        match self.get("rope.scaling.type").and_then(GgufValue::as_str) {
+        let factor = self.metadata().float("rope.scaling.factor").unwrap_or(1.0);
+        let original = self.metadata().size("rope.scaling.original_context_length");
+        match self.metadata().get("rope.scaling.type").and_then(GgufValue::as_str) {
             None | Some("none") => Ok(None),
             Some("linear") => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
             Some("yarn") => {

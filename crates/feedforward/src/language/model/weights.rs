@@ -1,11 +1,11 @@
 //! The tensors of a folder: one file, or shards with an index.
 
-use super::folder::base_tensors;
+use super::adapter::is_adapter;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, mxfp4, write_atomic};
 use ff_graph::{ParamId, ParamKind, Params, Segment};
-use ff_nn::models::{DecoderConfig, FileTensor, is_ignored};
+use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
 use ff_tensor::FileMatrix;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -374,6 +374,13 @@ fn listed(names: &[&str]) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
+/// The tensors of a model's files, without those of its adapters.
+pub(crate) fn base_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> {
+    let mut tensors = file_tensors(config, params);
+    tensors.retain(|tensor| !is_adapter(&params.infos()[tensor.param].spec.name));
+    tensors
+}
+
 /// Opens a folder's tensors, which must be those of a model: before memory is taken for it.
 pub(super) fn open_checked(
     folder: &Path,
@@ -410,7 +417,8 @@ pub(super) fn open_partly(
 /// belongs to no layer.
 ///
 /// ```no_run
-/// # fn read(config: &feedforward::nn::models::DecoderConfig, params: &mut feedforward::graph::Params) -> feedforward::Result<()> {
+/// # use feedforward::{nn::models::DecoderConfig, graph::Params, Result};
+/// # fn read(config: &DecoderConfig, params: &mut Params) -> Result<()> {
 /// feedforward::language::read_weights("models/gpt2".as_ref(), config, params)
 /// # }
 /// ```

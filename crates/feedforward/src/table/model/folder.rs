@@ -3,6 +3,9 @@
 use super::{CALIBRATED, FORMAT, ModelFile, TableModel};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
+use crate::run::folder::RunFolder;
+use crate::run::info::no_model;
+use crate::table::recipe::Recipe;
 use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::Conformal;
@@ -18,6 +21,19 @@ const COPY_AGAIN: &str = "copy the model's folder again from its source, or trai
 /// The folder of the i-th network of a model, from 2; the first is the model's own.
 pub(crate) fn network_folder(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("network-{i}"))
+}
+
+/// The model's folder from a run's folder or from itself, and the threads of the run's recipe.
+pub(in crate::table) fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
+    if run.join("config.json").is_file() {
+        return Ok((run.to_owned(), 0));
+    }
+    let folder = RunFolder::open(run)?;
+    if !folder.model().join("config.json").is_file() {
+        return Err(no_model(&folder));
+    }
+    let recipe = Recipe::load(&folder.recipe(), &[])?;
+    Ok((folder.model(), recipe.train.threads))
 }
 
 impl TableModel {

@@ -7,17 +7,15 @@ mod predict;
 #[cfg(feature = "keras")]
 mod training;
 
-use super::model::TableModel;
-use super::predict::find_model;
+use super::model::{TableModel, find_model};
 use crate::error::{Error, Result};
-use crate::onnx::{LIMIT, OnnxFile, judge};
+use crate::onnx::{OnnxExport, OnnxFile, judge};
 use ff_formats::write_output;
 use ff_interop::onnx::{DType, Data, GraphBuilder, Model, Session, Tensor};
 use ff_nn::Precision;
 use ff_table::Encoder;
 use ff_tensor::Device;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) use predict::predict_foreign;
 
@@ -26,71 +24,13 @@ const TRANSFORMS: &str = "feedforward.transforms";
 /// The key of the classes, as a JSON list.
 const CLASSES: &str = "feedforward.classes";
 
-/// The outcome of an export as ONNX or for Keras.
-///
-/// ```
-/// assert_eq!(feedforward::OnnxExport::default().rows, 0);
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct OnnxExport {
-    /// The size of the file, with that of its tensors.
-    pub bytes: usize,
-    /// The file of its tensors, where they are not in the graph.
-    pub data: Option<PathBuf>,
-    /// The file of the tokenizer of a model that reads tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<PathBuf>,
-    /// The inputs: name and type.
-    pub inputs: Vec<(String, String)>,
-    /// The outputs: name and type.
-    pub outputs: Vec<(String, String)>,
-    /// The number of nodes.
-    pub nodes: usize,
-    /// The rows on which the written file was compared with the model.
-    pub rows: usize,
-    /// The largest difference of a probability, or of a number relative to the target's deviation.
-    pub difference: f64,
-    /// For Keras: the optimiser that training goes on with there, in one line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub optimizer: Option<String>,
-    /// For Keras: what to do before training on, and where it differs from here on, or why the
-    /// optimiser is not in the file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-/// Writes the model of a run, an encoder, or a language model that writes, as an ONNX file,
-/// evaluates what was written on rows made up from the ranges and categories of training, gaps and
-/// unseen values included, or on made-up tokens, and compares. Tensors of more than 2 GB go to a
-/// file beside it, `NAME.onnx.data`, and the tokenizer of a model that reads tokens to
-/// `NAME.tokenizer.json`.
-///
-/// # Errors
-/// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
-/// written; or its predictions differ.
-pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
-    export_onnx_within(run, out, device, LIMIT)
-}
-
-/// The same with tensors beside the file beyond `limit` bytes; 0 puts all of a kilobyte and more
-/// there.
-///
-/// # Errors
-/// As [`export_onnx`].
-pub fn export_onnx_within(
+/// Writes the model of a table's run as [`crate::export_onnx_within`] says.
+pub(crate) fn export_table_within(
     run: &Path,
     out: &Path,
     device: &Device,
     limit: u64,
 ) -> Result<OnnxExport> {
-    #[cfg(feature = "language")]
-    if crate::embedding::is_encoder_model(run) {
-        return crate::embedding::export_encoder_within(run, out, device, limit);
-    }
-    #[cfg(feature = "language")]
-    if crate::language::is_decoder_model(run) {
-        return crate::language::export_decoder_within(run, out, device, limit);
-    }
     let mut model = open(run, device)?;
     let mut file = OnnxFile::begin(out, limit)?;
     file.write(into_onnx(&model, file.builder(&model.file().target, 0)?)?)?;
@@ -103,10 +43,10 @@ pub fn export_onnx_within(
 /// `prediction`, and `metadata.json` names the classes. Where the last checkpoint has the model's
 /// weights, the file has the optimiser with its state and the loss, so that Keras goes on training;
 /// otherwise the outcome says why not. The file is read again, evaluated, and compared, as
-/// [`export_onnx`] does.
+/// [`crate::export_onnx`] does.
 ///
 /// # Errors
-/// As [`export_onnx`]; Keras has no counterpart of a node, named.
+/// As [`crate::export_onnx`]; Keras has no counterpart of a node, named.
 #[cfg(feature = "keras")]
 pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
     let mut model = open(run, device)?;
@@ -130,10 +70,10 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
 /// Writes the model of a run for TensorFlow Lite, which has neither doubles nor texts: inputs are
 /// `float32`, or the `int32` positions of categories; the output is `probabilities` or
 /// `prediction`. The metadata `feedforward` says what each input takes. The file is read again,
-/// evaluated, and compared, as [`export_onnx`] does.
+/// evaluated, and compared, as [`crate::export_onnx`] does.
 ///
 /// # Errors
-/// As [`export_onnx`]; a column or a node has no counterpart, by name.
+/// As [`crate::export_onnx`]; a column or a node has no counterpart, by name.
 pub fn export_tflite(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
     let mut model = open(run, device)?;
     refuse_texts(&model, "TensorFlow Lite")?;

@@ -2,8 +2,8 @@
 
 use super::{CLASSES, TRANSFORMS};
 use crate::error::{Error, Result};
+use crate::predict::{PredictOptions, PredictSummary, refuse_overwriting};
 use crate::run::watch::Watcher;
-use crate::table::predict::{PredictOptions, PredictSummary, refuse_overwriting};
 use ff_interop::Foreign;
 use ff_interop::onnx::{DType, Data, Port, Session, Tensor};
 use ff_table::{

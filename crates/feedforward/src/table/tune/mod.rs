@@ -1,5 +1,6 @@
 //! The search for settings: successive halving over declared ranges.
 
+mod config;
 mod halving;
 mod influence;
 mod page;
@@ -19,17 +20,17 @@ use crate::run::summary::{Closing, Ran};
 use crate::run::task::TaskRecipe;
 use crate::run::watch::{Notice, Watcher};
 use crate::words;
-use ff_settings::{ConfigError, Range, read_text, shell_word};
+use ff_settings::{read_text, shell_word};
 use ff_table::prepare;
 use ff_train::{Event, Monitor};
 use halving::{Rung, best, rungs};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use trial::{Bench, draw};
 use vary::Vary;
 
+pub use config::TuneConfig;
 pub use trial::Trial;
 
 /// The recipe with its ranges, in the folder of a search.
@@ -42,42 +43,6 @@ const STATES: &str = "trials";
 const BEST: &str = "best";
 /// Its recipe.
 const BEST_RECIPE: &str = "best.toml";
-
-/// The `[tune]` table of a recipe: what `feedforward tune` searches.
-///
-/// ```
-/// let config = feedforward::table::TuneConfig::default();
-/// assert_eq!((config.trials, config.vary.len()), (27, 0));
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TuneConfig {
-    /// The number of trials; the first one has the recipe's own settings.
-    pub trials: usize,
-    /// The settings to vary: `optimizer.lr=0.001..0.01 log`, `model.hidden=[[64], [128, 64]]`.
-    /// Rate, dropout, widths, activation, decay and bins by default.
-    pub vary: Vec<String>,
-}
-
-impl Default for TuneConfig {
-    fn default() -> Self {
-        Self { trials: 27, vary: Vec::new() }
-    }
-}
-
-impl TuneConfig {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Checks that there is at least one trial.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        Range::AtLeast(1.0).check("tune.trials", self.trials as f64)
-    }
-}
 
 /// How a search went.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -60,7 +60,7 @@ fn object(bytes: &[u8], address: u64, index: u32) -> Result<Cursor<'_>, String> 
 pub(super) fn links(bytes: &[u8], at: &mut Cursor<'_>) -> Result<Vec<(String, u64)>, String> {
     // A record is a hash, then the object's place.
     let objects = dense(bytes, at, 8, 4)?;
-    objects.into_iter().map(|mut object| super::object::link(&mut object)).collect()
+    objects.into_iter().map(|mut object| super::message::link(&mut object)).collect()
 }
 
 /// The attributes of an object that keeps them in a heap of their own.

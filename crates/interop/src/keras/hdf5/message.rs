@@ -214,3 +214,20 @@ pub(super) fn attribute(at: &mut Cursor<'_>) -> Result<Attribute, String> {
     at.skip(size).map_err(|_| format!("the attribute `{name}` is longer than its header"))?;
     Ok(Attribute { name, dtype, dims, at: start..start + size })
 }
+
+/// A link message: a name and the address of a header.
+pub(super) fn link(at: &mut Cursor<'_>) -> Result<(String, u64), String> {
+    let _version = at.u8()?;
+    let flags = at.u8()?;
+    let kind = if flags & 8 != 0 { at.u8()? } else { 0 };
+    at.skip(if flags & 4 != 0 { 8 } else { 0 })?;
+    at.skip(usize::from(flags & 16 != 0))?;
+    let length = at.uint(1 << (flags & 3))?;
+    let name = at.text(usize::try_from(length).unwrap_or(usize::MAX))?;
+    match kind {
+        0 => Ok((name, at.u64()?)),
+        1 => Err(format!("`{name}` is a soft link, which is not followed")),
+        64 => Err(format!("`{name}` is a link to another file, which is not followed")),
+        _ => Err(format!("`{name}` is a link of an unknown kind")),
+    }
+}

@@ -1,7 +1,7 @@
 //! Headers of objects and the links of groups.
 
 use super::cursor::{Cursor, UNDEFINED};
-use super::message::{self, Datatype};
+use super::message::{self, Datatype, link};
 use super::{Dataset, MOST_OBJECTS, Object, heap};
 
 /// The most messages of a header.
@@ -138,23 +138,6 @@ fn messages(bytes: &[u8], address: u64) -> Result<Vec<Message>, String> {
         }
     }
     Ok(messages)
-}
-
-/// A link message: a name and the address of a header.
-pub(super) fn link(at: &mut Cursor<'_>) -> Result<(String, u64), String> {
-    let _version = at.u8()?;
-    let flags = at.u8()?;
-    let kind = if flags & 8 != 0 { at.u8()? } else { 0 };
-    at.skip(if flags & 4 != 0 { 8 } else { 0 })?;
-    at.skip(usize::from(flags & 16 != 0))?;
-    let length = at.uint(1 << (flags & 3))?;
-    let name = at.text(usize::try_from(length).unwrap_or(usize::MAX))?;
-    match kind {
-        0 => Ok((name, at.u64()?)),
-        1 => Err(format!("`{name}` is a soft link, which is not followed")),
-        64 => Err(format!("`{name}` is a link to another file, which is not followed")),
-        _ => Err(format!("`{name}` is a link of an unknown kind")),
-    }
 }
 
 /// The links of a group of the old kind: a tree of nodes, and a heap of names.

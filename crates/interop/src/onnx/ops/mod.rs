@@ -18,25 +18,16 @@ mod shape;
 mod single;
 mod text;
 mod walk;
+mod window;
 mod windows;
 mod words;
 
 pub(super) use linear::{BIASED, ONE_HOT_PRODUCT};
 
 use super::build::ML;
-use super::session::{Call, Outcome};
+use super::session::{Call, Operator, Outcome};
 use std::collections::HashMap;
 use std::sync::LazyLock;
-
-/// An operator that is evaluated.
-#[derive(Debug)]
-pub(crate) struct Operator {
-    pub(crate) domain: &'static str,
-    pub(crate) name: &'static str,
-    /// The attributes that its function knows; any other is refused by name.
-    pub(crate) attributes: &'static [&'static str],
-    pub(crate) run: fn(&Call<'_>) -> Outcome,
-}
 
 /// A row of a family.
 const fn op(

@@ -4,7 +4,7 @@
 use super::super::data::Data;
 use super::super::session::Call;
 use super::super::tensor::{Tensor, count};
-use super::conv::Window;
+use super::window::Window;
 use ff_kernels::{MatRef, Planes, Windows, for_rows, gemm, plane_sums, window_sums};
 
 /// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix

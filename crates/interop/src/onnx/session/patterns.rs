@@ -1,9 +1,10 @@
 //! Operations that graphs write out in several nodes: both forms of Gelu, HardSwish, and rows of a
 //! matrix that are looked up by a product with one-hot rows.
 
+use super::Operator;
 use super::{Attribute, Node, Plan};
 use crate::onnx::data::{DType, Data};
-use crate::onnx::ops::{self, ONE_HOT_PRODUCT, Operator};
+use crate::onnx::ops::{self, ONE_HOT_PRODUCT};
 use crate::onnx::tensor::Tensor;
 use std::collections::HashMap;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};

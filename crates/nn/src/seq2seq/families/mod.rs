@@ -4,10 +4,33 @@ mod marian;
 mod t5;
 
 use super::config::{EncoderDecoderConfig, EncoderDecoderFamily, Names, StackConfig};
-use crate::transformer::fields::{Fields, MOST_TOKENS};
+use crate::ConfigError;
+use crate::transformer::fields::{self, Fields, MOST_TOKENS, Result};
+use serde_json::{Map, Value as Json};
 
-pub(super) static ALL: &[&EncoderDecoderFamily] =
-    &[&marian::FAMILY, &t5::FAMILY, &t5::MULTILINGUAL];
+static ALL: &[&EncoderDecoderFamily] = &[&marian::FAMILY, &t5::FAMILY, &t5::MULTILINGUAL];
+
+impl EncoderDecoderFamily {
+    /// Every family.
+    pub fn all() -> &'static [&'static Self] {
+        ALL
+    }
+}
+
+impl TryFrom<Map<String, Json>> for EncoderDecoderConfig {
+    type Error = ConfigError;
+
+    fn try_from(json: Map<String, Json>) -> Result<Self> {
+        let family = fields::family(&json, ALL, |family| family.name)?;
+        let mut config = Fields::read(&json, |fields| {
+            let mut config = Self::of(family);
+            (family.read)(fields, &mut config);
+            config
+        })?;
+        config.json = json;
+        Ok(config)
+    }
+}
 
 /// A token of the vocabulary; `usual` where the config has none.
 fn token(fields: &Fields<'_>, key: &'static str, vocab_size: usize, usual: Option<u32>) -> u32 {

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ff_tensor::ThreadPool;
 
-use super::super::input::{Bytes, Input};
+use super::super::gzip::Bytes;
+use super::super::input::Input;
 use super::super::records::{MAX_RECORD, Rest, Splitter, Step, last_border, too_long};
 use super::chunk::{self, Chunk, Layout, NumberPiece, Piece};
 use super::{Outcome, Reader};

@@ -1,9 +1,10 @@
 //! The adapters of experts' stacked matrices, which PEFT stores as those of one layer.
 
+use super::AdapterFile;
+use super::names::PREFIX;
 use super::parts::parameter;
-use super::{AdapterFile, PREFIX};
 use crate::error::{Error, Result};
-use crate::language::model::folder::base_tensors;
+use crate::language::model::weights::base_tensors;
 use ff_graph::{ParamId, Params};
 use ff_nn::models::DecoderConfig;
 

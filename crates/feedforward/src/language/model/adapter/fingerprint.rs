@@ -1,6 +1,6 @@
 //! Which weights an adapter belongs to.
 
-use super::is_adapter;
+use super::names::is_adapter;
 use crate::error::Result;
 use ff_graph::{ParamId, Params, Segment};
 use ff_kernels::file_rows;

@@ -1,8 +1,9 @@
 //! Adapters as llama.cpp has them: a GGUF file with A and B of each adapted matrix.
 
+use super::names::PREFIX;
 use super::parts::parameter;
 use super::settings::{INVOCATION, Settings};
-use super::{AdapterFile, PREFIX, Parts, Places};
+use super::{AdapterFile, Parts, Places};
 use crate::error::{Error, Result};
 use crate::language::model::architecture::Architecture;
 use crate::language::model::gguf::{halves, name_of, pairs, theirs_of};

@@ -5,6 +5,7 @@ mod experts;
 mod fingerprint;
 mod gguf;
 mod merge;
+mod names;
 mod parts;
 mod settings;
 mod whole;
@@ -14,11 +15,13 @@ pub(crate) use fingerprint::fingerprint;
 pub(super) use gguf::write_gguf_adapter;
 pub(super) use merge::merge;
 pub(crate) use merge::merge_trained;
+pub(crate) use names::is_adapter;
 pub(crate) use whole::begin_adapter;
 pub(crate) use write::write_adapter;
 
 use self::experts::read_stack;
 use self::gguf::Gguf;
+use self::names::{BASE, CONFIG, PREFIX, TENSORS};
 use self::parts::{Parts, TOKENS, parameter, pieces};
 use self::settings::{OUTPUT, Settings, is_at_end};
 use self::whole::{copy_base, fix_magnitudes, stored_name, whole_tensors};
@@ -33,12 +36,6 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const CONFIG: &str = "adapter_config.json";
-const TENSORS: &str = "adapter_model.safetensors";
-/// What stands before the name of a layer in the file.
-const PREFIX: &str = "base_model.model.";
-/// The key of the file's metadata with the fingerprint of the base model's weights.
-const BASE: &str = "base_fingerprint";
 /// How many names a message lists.
 const SHOWN: usize = 4;
 
@@ -348,13 +345,6 @@ impl AdapterFile {
         }
         Ok(self.tensors.floats(stored, dims)?)
     }
-}
-
-/// Whether a parameter belongs to an adapter.
-pub(crate) fn is_adapter(name: &str) -> bool {
-    const PARTS: [&str; 5] =
-        [".lora_A.", ".lora_B.", ".lora_magnitude_vector.", ".modules_to_save.", ".token_adapter."];
-    PARTS.iter().any(|part| name.contains(part))
 }
 
 fn listed(names: &[&str]) -> String {

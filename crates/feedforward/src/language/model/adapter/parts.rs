@@ -1,7 +1,7 @@
 //! The tensors of an adapter's file, by what they belong to.
 
+use super::names::{PREFIX, TENSORS};
 use super::settings::{Settings, is_at_end, is_saved};
-use super::{PREFIX, TENSORS};
 use ff_formats::TensorFile;
 use ff_nn::{AdaptedBiases, LoraConfig};
 use std::collections::{BTreeMap, BTreeSet};

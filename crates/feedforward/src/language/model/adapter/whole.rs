@@ -5,7 +5,7 @@ use super::parts::parameter;
 use super::settings::OUTPUT;
 use super::{Places, Replaced};
 use crate::error::{Error, Result};
-use crate::language::model::folder::base_tensors;
+use crate::language::model::weights::base_tensors;
 use ff_graph::{ParamId, Params};
 use ff_kernels::file_rows;
 use ff_nn::LoraConfig;

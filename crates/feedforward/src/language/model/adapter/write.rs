@@ -1,10 +1,11 @@
 //! Writing an adapter as PEFT does.
 
 use super::experts::Stack;
+use super::names::{BASE, CONFIG, PREFIX, TENSORS};
 use super::parts::{STACKS, TOKENS, parameter, pieces};
 use super::settings::{INVOCATION, OUTPUT, is_at_end};
 use super::whole::{own_rows, stored_name, whole_tensors};
-use super::{BASE, CONFIG, PREFIX, Places, TENSORS, fingerprint};
+use super::{Places, fingerprint};
 use crate::error::Result;
 use crate::files::write_text;
 use ff_formats::TensorWriter;

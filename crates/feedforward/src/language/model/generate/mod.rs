@@ -3,7 +3,7 @@
 mod guesses;
 mod writer;
 
-use super::folder::LanguageModel;
+use super::decoder::{LanguageModel, begin};
 use super::held::Held;
 use super::sampling::GenerateOptions;
 use crate::error::{Error, Result};
@@ -11,7 +11,6 @@ use ff_graph::Graph;
 use ff_nn::models::{CausalLm, DecoderConfig};
 use ff_text::{TextError, Tokenizer};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use writer::{LastTurn, Tokens, write_tokens};
@@ -213,14 +212,6 @@ fn continue_ids(
         all.push(Generated { text, prompt_tokens, cached_tokens, tokens, reason });
     }
     Ok(all)
-}
-
-/// The token that an empty prompt stands for.
-pub(super) fn begin(config: &DecoderConfig, tokenizer: &Tokenizer, end: &[u32]) -> Option<u32> {
-    let stated = config.field("bos_token_id").and_then(Value::as_u64);
-    let stated = stated.and_then(|id| u32::try_from(id).ok());
-    let special = tokenizer.special();
-    stated.or(special.bos).or(special.eos).or(end.first().copied())
 }
 
 /// The tokens that a model continues.
