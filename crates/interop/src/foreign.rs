@@ -1,6 +1,7 @@
 //! A model of another tool, whatever its format.
 
-use crate::onnx::{Error, Model, Result, Tensor};
+use crate::contents::Foreign;
+use crate::onnx::{Error, Model, Result};
 use std::path::Path;
 
 /// The endings of files of Keras.
@@ -16,21 +17,6 @@ pub fn open_graph(path: &Path) -> Result<Model> {
         Some(ending) if ending.eq_ignore_ascii_case("tflite") => crate::tflite::open(path),
         _ => Model::open(path),
     }
-}
-
-/// What a file of another tool holds.
-///
-/// ```
-/// use ff_interop::Foreign;
-/// let error = Foreign::open("model.docx".as_ref()).unwrap_err();
-/// assert!(error.to_string().contains(".onnx"));
-/// ```
-#[derive(Debug)]
-pub enum Foreign {
-    /// A computation.
-    Graph(Box<Model>),
-    /// Weights alone, by name.
-    Weights(Vec<(String, Tensor)>),
 }
 
 /// A reader of a format.

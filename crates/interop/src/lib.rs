@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod contents;
 mod foreign;
 #[cfg(feature = "keras")]
 pub mod keras;
@@ -25,4 +26,5 @@ pub mod onnx;
 pub mod tflite;
 pub mod torch;
 
-pub use foreign::{Foreign, open_graph};
+pub use contents::Foreign;
+pub use foreign::open_graph;

@@ -2,9 +2,9 @@
 //! object), the keys of its storages in a fifth, then the storages one after the other.
 
 use super::Contents;
+use super::dtypes::DTYPES;
 use super::module::TorchModule;
 use super::state;
-use super::tensor::DTYPES;
 use crate::pickle::{Failure, Id, Pickle, Reads, Value, malformed};
 use std::collections::HashMap;
 

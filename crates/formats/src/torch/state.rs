@@ -1,6 +1,7 @@
 //! From the values of a pickle to named tensors.
 
-use super::tensor::{DTYPES, Stored, View};
+use super::dtypes::DTYPES;
+use super::tensor::{Stored, View};
 use crate::pickle::{Failure, Id, Pickle, Value, malformed};
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use super::config::{self, Config};
 use super::layers::{self, Argument, Call, Net, Value};
 use super::store::Store;
-use super::{Error, Layer, Result, Weighted};
+use super::{Error, Result};
 use crate::onnx::{self, DType, Tensor};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,40 @@ use std::collections::{BTreeMap, HashMap};
 const DEEPEST: usize = 8;
 /// The most layers and calls of layers.
 const MOST_NODES: usize = 100_000;
+
+/// A layer of a model.
+///
+/// ```
+/// assert!(ff_interop::keras::Layer::default().inputs.is_empty());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// The layers whose outputs it takes.
+    pub inputs: Vec<String>,
+    /// Whether the class is known.
+    pub known: bool,
+}
+
+/// A layer with weights.
+///
+/// ```
+/// assert!(!ff_interop::keras::Weighted::default().trainable);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weighted {
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: String,
+    /// Whether training changes it.
+    pub trainable: bool,
+    /// Its weights in its order.
+    pub arrays: Vec<Tensor>,
+}
 
 /// The graph of a configuration.
 pub(super) fn translate(config: &Json, store: &Store, version: &str) -> Result<onnx::Model> {

@@ -1,6 +1,7 @@
 //! Keras: models of version 3 (`.keras`) and 2 (`.h5`) become ONNX graphs; nothing in them is
 //! executed.
 
+mod archive;
 mod config;
 mod export;
 mod graph;
@@ -12,17 +13,17 @@ mod training;
 
 pub use crate::onnx::{Error, Result};
 use crate::{Foreign, onnx};
+use archive::MOST_BYTES;
 pub use export::{export, weighted};
+pub use graph::{Layer, Weighted};
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use store::Store;
-pub use training::{Training, Weighted};
+pub use training::Training;
 
 /// The most files of sharded weights.
 const MOST_SHARDS: usize = 1000;
-/// The largest file that is read.
-const MOST_BYTES: u64 = 1 << 31;
 
 /// A model as it was saved: its configuration and its weights.
 ///
@@ -36,23 +37,6 @@ pub struct Model {
     config: Option<Json>,
     version: String,
     store: Store,
-}
-
-/// A layer of a model.
-///
-/// ```
-/// assert!(ff_interop::keras::Layer::default().inputs.is_empty());
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layer {
-    /// Its name.
-    pub name: String,
-    /// Its class.
-    pub class: String,
-    /// The layers whose outputs it takes.
-    pub inputs: Vec<String>,
-    /// Whether the class is known.
-    pub known: bool,
 }
 
 impl Model {

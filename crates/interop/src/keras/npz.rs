@@ -1,6 +1,6 @@
 //! Weights in an archive of NumPy (`.npz`): a file for each layer, whose dict has its arrays.
 
-use super::store::{Archive, MOST_WEIGHTS};
+use super::archive::{Archive, MOST_WEIGHTS};
 use crate::onnx::{self, DType, Tensor};
 use ff_formats::numpy_arrays;
 use std::collections::BTreeMap;

@@ -1,18 +1,11 @@
 //! The parts of a file: configuration, weights, vocabularies.
 
+use super::archive::{Archive, MOST_BYTES, MOST_TEXT, MOST_WEIGHTS};
 use super::hdf5::{File, MAGIC};
 use super::npz;
 use crate::onnx::Tensor;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
-
-/// The longest configuration or vocabulary.
-const MOST_TEXT: u64 = 256 << 20;
-/// The most files of an archive.
-const MOST_FILES: usize = 10_000;
-/// The most that one byte of an archive becomes.
-const MOST_EXPANSION: u64 = 1040;
 
 /// The weights of a model.
 #[derive(Debug, Default)]
@@ -28,9 +21,6 @@ pub(super) struct Store {
     /// The bytes of all arrays that were read: one may be named often.
     read: Cell<usize>,
 }
-
-/// The most bytes of all arrays that a model reads.
-pub(super) const MOST_WEIGHTS: usize = if cfg!(feature = "fuzzing") { 64 << 20 } else { 4 << 30 };
 
 /// A file's parts.
 pub(super) struct Parts {
@@ -58,52 +48,10 @@ pub(super) fn parts(bytes: Vec<u8>) -> Result<Parts, String> {
     Err("it is neither an archive (.keras) nor an HDF5 file (.h5)".into())
 }
 
-/// An archive, whose files are read within bounds.
-pub(super) struct Archive<'a> {
-    zip: zip::ZipArchive<Cursor<&'a [u8]>>,
-    names: Vec<String>,
-}
-
-impl<'a> Archive<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, String> {
-        let zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
-        let names = zip.file_names().take(MOST_FILES).map(str::to_owned).collect();
-        Ok(Self { zip, names })
-    }
-
-    /// The names of its files.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// A file of at most so many bytes; `None` where there is none of this name.
-    pub(super) fn read(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
-        if !self.names.iter().any(|known| known == name) {
-            return Ok(None);
-        }
-        let mut file = self.zip.by_name(name).map_err(|e| format!("`{name}`: {e}"))?;
-        let (size, stored) = (file.size(), file.compressed_size());
-        // Sizes are checked before memory is taken.
-        if size > most || size > stored.saturating_mul(MOST_EXPANSION) {
-            return Err(format!("`{name}` would become {size} bytes of {stored}, too many"));
-        }
-        let mut bytes = Vec::new();
-        let end = file.by_ref().take(size).read_to_end(&mut bytes);
-        end.map_err(|e| format!("`{name}` is damaged: {e}"))?;
-        Ok(Some(bytes))
-    }
-
-    fn text(&mut self, name: &str) -> Result<Option<String>, String> {
-        let bytes = self.read(name, MOST_TEXT)?;
-        let text = bytes.map(String::from_utf8).transpose();
-        text.map_err(|_| format!("`{name}` is not in UTF-8"))
-    }
-}
-
 fn archive(bytes: &[u8]) -> Result<Parts, String> {
     let mut archive = Archive::new(bytes)?;
     let Some(config) = archive.text("config.json")? else {
-        if !archive.names.iter().any(|name| name.strip_suffix(".npy").is_some()) {
+        if !archive.names().iter().any(|name| name.strip_suffix(".npy").is_some()) {
             return Err("the archive has no config.json".into());
         }
         let store = Store { arrays: npz::arrays(&mut archive)?, ..Store::default() };
@@ -113,17 +61,17 @@ fn archive(bytes: &[u8]) -> Result<Parts, String> {
     let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap_or_default();
     let version = metadata["keras_version"].as_str().unwrap_or_default().to_owned();
     let mut store = Store::default();
-    if let Some(bytes) = archive.read("model.weights.h5", super::MOST_BYTES)? {
+    if let Some(bytes) = archive.read("model.weights.h5", MOST_BYTES)? {
         store.files.push(File::parse(bytes).map_err(|e| format!("model.weights.h5: {e}"))?);
-    } else if let Some(bytes) = archive.read("model.weights.npz", super::MOST_BYTES)? {
+    } else if let Some(bytes) = archive.read("model.weights.npz", MOST_BYTES)? {
         let arrays = Archive::new(&bytes).and_then(|mut archive| npz::arrays(&mut archive));
         store.arrays = arrays.map_err(|e| format!("model.weights.npz: {e}"))?;
-    } else if archive.names.iter().any(|name| name == "model.weights.json") {
+    } else if archive.names().iter().any(|name| name == "model.weights.json") {
         return Err("its weights are in several files, which are not read; save it again \
                     without max_shard_size"
             .into());
     }
-    for name in archive.names.clone() {
+    for name in archive.names().to_vec() {
         let inner = name.strip_prefix("assets/");
         if let Some(path) = inner.and_then(|name| name.strip_suffix("/vocabulary.txt")) {
             let text = archive.text(&name)?.unwrap_or_default();

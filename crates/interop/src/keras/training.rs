@@ -1,6 +1,7 @@
 //! What a model was trained with, and how far: its optimiser with its state.
 
-use super::{Error, Model, Result, graph};
+use super::graph::{self, Weighted};
+use super::{Error, Model, Result};
 use crate::onnx::Tensor;
 use serde_json::{Value as Json, json};
 
@@ -27,23 +28,6 @@ pub struct Training {
     /// The layers with weights, in the order in which the optimiser knows them; writing takes
     /// those of the graph.
     pub layers: Vec<Weighted>,
-}
-
-/// A layer with weights.
-///
-/// ```
-/// assert!(!ff_interop::keras::Weighted::default().trainable);
-/// ```
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Weighted {
-    /// Its name.
-    pub name: String,
-    /// Its class.
-    pub class: String,
-    /// Whether training changes it.
-    pub trainable: bool,
-    /// Its weights in its order.
-    pub arrays: Vec<Tensor>,
 }
 
 impl Training {
