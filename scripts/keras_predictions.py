@@ -7,6 +7,7 @@ difference of a probability, or of a number in standard deviations, and fails ab
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -54,6 +55,13 @@ def main() -> None:
         model.save(again)
         second = keras.saving.load_model(again, safe_mode=True)(inputs).numpy()
         assert np.array_equal(output, second)
+        # The weights alone bring a changed model back.
+        alone = Path(folder) / "alone.weights.h5"
+        subprocess.run([program, "export", run, "--to", "keras", "--out", alone], check=True, capture_output=True)
+        for weight in model.trainable_weights:
+            weight.assign(weight * 0)
+        model.load_weights(alone)
+        assert np.array_equal(output, model(inputs).numpy())
     apart = difference(output, expected, classes)
     layers = sum(bool(layer.trainable_weights) for layer in model.layers)
     print(f"{table.name}: {len(rows)} rows, {layers} layers with weights, largest difference {apart:.1e}")

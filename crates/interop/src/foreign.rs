@@ -45,7 +45,7 @@ impl Foreign {
             let endings = FORMATS.iter().flat_map(|(endings, _)| endings.iter());
             let endings: Vec<String> = endings.map(|ending| format!(".{ending}")).collect();
             return Err(Error::Unsupported(format!(
-                "{}: models are read from files that end in {}, and weights from folders of SavedModel and .index files",
+                "{}: models are read from files that end in {}, and weights from .weights.npz, folders of SavedModel and .index files",
                 path.display(),
                 endings.join(", ")
             )));

@@ -24,7 +24,8 @@ pub(crate) enum To {
     /// One file, the model of a table on float32, for TensorFlow Lite
     #[cfg(feature = "onnx")]
     Tflite,
-    /// One file, the model of a table with its preprocessing, for Keras 3
+    /// One file, the model of a table with its preprocessing, for Keras 3; its weights alone where
+    /// --out ends in .weights.h5
     #[cfg(feature = "keras")]
     Keras,
 }

@@ -83,6 +83,21 @@ fn the_optimiser_of_a_run_is_in_its_file_for_keras() {
     let note = found["notes"][0].as_str().unwrap();
     assert!(note.contains(r#"exclude_from_weight_decay(var_names=["bias"])"#), "{note}");
 
+    // The weights alone, with the optimiser's.
+    folder.run(&["export", "run", "--to", "keras", "--out", "run.weights.h5"]).ok();
+    let alone = Model::open(&folder.path().join("run.weights.h5")).unwrap();
+    assert!(!alone.has_layers());
+    assert_eq!(alone.weights().unwrap(), model.weights().unwrap());
+    for (name, why) in [
+        ("run.h5", "the old format (.h5) has no form"),
+        ("run.weights.npz", "Keras does not open weights as .npz"),
+        ("run.weights.json", "in one file"),
+    ] {
+        let refused = folder.run(&["export", "run", "--to", "keras", "--out", name]);
+        assert!(refused.code == Some(2) && refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(!folder.path().join(name).exists());
+    }
+
     // Keras itself, for thirty steps after each optimiser.
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
     let has = Command::new(&python).args(["-c", "import keras, tensorflow"]).output();

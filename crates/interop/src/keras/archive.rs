@@ -54,3 +54,9 @@ impl<'a> Archive<'a> {
         text.map_err(|_| format!("`{name}` is not in UTF-8"))
     }
 }
+
+/// The weights in an archive with layers, as a file of their own (`.weights.h5`).
+pub(super) fn weights_file(archive: &[u8]) -> Result<Vec<u8>, String> {
+    let weights = Archive::new(archive)?.read("model.weights.h5", MOST_BYTES)?;
+    weights.ok_or_else(|| "the archive has no model.weights.h5".into())
+}

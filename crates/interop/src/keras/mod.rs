@@ -131,6 +131,14 @@ impl Model {
     }
 }
 
+/// The weights of a `.keras` file as a file of their own (`.weights.h5`), which its model loads.
+///
+/// # Errors
+/// It is no such file, or its weights are in another form.
+pub fn weights_file(archive: &[u8]) -> Result<Vec<u8>> {
+    archive::weights_file(archive).map_err(bad)
+}
+
 /// A model as a graph, or the arrays of a file of weights.
 pub(crate) fn open(path: &Path) -> Result<Foreign> {
     let model = Model::open(path)?;

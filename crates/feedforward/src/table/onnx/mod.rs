@@ -43,12 +43,14 @@ pub(crate) fn export_table_within(
 /// `prediction`, and `metadata.json` names the classes. Where the last checkpoint has the model's
 /// weights, the file has the optimiser with its state and the loss, so that Keras goes on training;
 /// otherwise the outcome says why not. The file is read again, evaluated, and compared, as
-/// [`crate::export_onnx`] does.
+/// [`crate::export_onnx`] does. Where `out` ends in `.weights.h5`, only its weights are kept.
 ///
 /// # Errors
-/// As [`crate::export_onnx`]; Keras has no counterpart of a node, named.
+/// As [`crate::export_onnx`]; Keras has no counterpart of a node, named, or does not open files of
+/// such a name.
 #[cfg(feature = "keras")]
 pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    let weights_alone = keras_kind(out)?;
     let mut model = open(run, device)?;
     refuse_texts(&model, "Keras")?;
     let graph = to_onnx(&model)?;
@@ -63,8 +65,33 @@ pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExpor
     let graph = ff_interop::keras::Model::from_bytes(bytes.clone())?.to_onnx()?;
     let session = Session::new(graph.clone())?;
     let (rows, difference) = check::compare(&mut model, &session, false)?;
-    let exported = written(out, &bytes, &graph, rows, difference)?;
+    let kept = if weights_alone { ff_interop::keras::weights_file(&bytes)? } else { bytes };
+    let exported = written(out, &kept, &graph, rows, difference)?;
     Ok(OnnxExport { optimizer, notes, ..exported })
+}
+
+/// Whether a name is that of weights alone.
+///
+/// # Errors
+/// It is that of a format which is not written.
+#[cfg(feature = "keras")]
+fn keras_kind(out: &Path) -> Result<bool> {
+    let name = out.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    let name = name.unwrap_or_default();
+    let ends = |ending: &str| name.strip_suffix(ending).is_some();
+    let why = if ends(".weights.npz") {
+        "Keras does not open weights as .npz itself"
+    } else if ends(".weights.json") {
+        "weights are written in one file"
+    } else if (ends(".h5") || ends(".hdf5")) && !ends(".weights.h5") {
+        "the old format (.h5) has no form for operations between layers, of which the preprocessing is made"
+    } else {
+        return Ok(ends(".weights.h5"));
+    };
+    Err(Error::usage(format!(
+        "{}: {why}; name the file NAME.keras, or NAME.weights.h5 for the weights alone",
+        out.display()
+    )))
 }
 
 /// Writes the model of a run for TensorFlow Lite, which has neither doubles nor texts: inputs are

@@ -353,9 +353,10 @@ impl Writer<'_> {
     }
 }
 
-/// A name of letters, digits, points and underlines, which begins with a letter.
+/// A name of letters, digits and underlines, which begins with a letter: PyTorch has no points in
+/// the names of parameters.
 fn plain(name: &str) -> String {
-    let known = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
+    let known = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = name.chars().map(known).collect();
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("n{name}") }
 }
