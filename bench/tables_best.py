@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ours at each `--quality` beside CatBoost, CatBoost and LightGBM averaged, and AutoGluon, on held-out rows.
+"""Ours at each `--quality` beside CatBoost, LightGBM, their mean, and AutoGluon, on held-out rows.
 
     tables_best.py FOLDER TABLES WHO [--bin FEEDFORWARD] [--seeds 0] [--seconds 60] [--results FILE]
     tables_best.py FOLDER --ranks FILE [--of best,autogluon,…]
@@ -99,7 +99,9 @@ def autogluon(train, test, target, regression, args, least):
     with tempfile.TemporaryDirectory() as folder:
         start = seconds()
         # `dynamic_stacking` would fit a second time in a process of its own.
-        fit = TabularPredictor(target, eval_metric=metric, path=folder, verbosity=0).fit(
+        kind = {"problem_type": "regression"} if regression else {}
+        made = TabularPredictor(target, eval_metric=metric, path=folder, verbosity=0, **kind)
+        fit = made.fit(
             train,
             time_limit=max(args.seconds, least),
             presets="best_quality",
@@ -115,14 +117,16 @@ def autogluon(train, test, target, regression, args, least):
     return took, proba.to_numpy(float), [str(c) for c in proba.columns]
 
 
-def fit(who, train, test, target, regression, args, seed, least):
+def fits(who, train, test, target, regression, args, seed, least):
+    """Seconds, predictions and classes by name: for a mean, those of its parts, too."""
     if who in ("fast", "good", "best"):
-        return ours(who, train, test, target, regression, args, seed)
+        return {who: ours(who, train, test, target, regression, args, seed)}
     if who == "autogluon":
-        return autogluon(train, test, target, regression, args, least)
-    found = [trees(library, train, test, target, regression, seed) for library in who.split("+")]
-    assert all(classes == found[0][2] for *_, classes in found), "classes in one order"
-    return sum(f[0] for f in found), np.mean([f[1] for f in found], axis=0), found[0][2]
+        return {who: autogluon(train, test, target, regression, args, least)}
+    found = {library: trees(library, train, test, target, regression, seed) for library in who.split("+")}
+    parts = list(found.values())
+    assert all(classes == parts[0][2] for *_, classes in parts), "classes in one order"
+    return found | {who: (sum(f[0] for f in parts), np.mean([f[1] for f in parts], axis=0), parts[0][2])}
 
 
 def measure(args):
@@ -135,16 +139,18 @@ def measure(args):
         for who in args.who.split(","):
             held = json.loads(args.results.read_text()) if args.results and args.results.exists() else {}
             least = held.get(name, {}).get("best", {}).get("seconds", 0)
-            rows = []
+            rows = {}
             for seed in map(int, args.seeds.split(",")):
-                took, predicted, classes = fit(who, train, test, target, regression, args, seed, least)
-                rows.append({**judge(regression, test[target].to_numpy(), predicted, classes), "seconds": took})
-            mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-            loss = f"{mean['log_loss']:.4f}" if "log_loss" in mean else ""
-            print(f"{name:10} {who:18} {mean['score']:.4f} {loss:6} {mean['seconds']:.1f} s", flush=True)
+                found = fits(who, train, test, target, regression, args, seed, least)
+                for label, (took, predicted, classes) in found.items():
+                    judged = judge(regression, test[target].to_numpy(), predicted, classes)
+                    rows.setdefault(label, []).append({**judged, "seconds": took})
+            for label, of in rows.items():
+                mean = {key: float(np.mean([row[key] for row in of])) for key in of[0]}
+                loss = f"{mean['log_loss']:.4f}" if "log_loss" in mean else ""
+                print(f"{name:10} {label:18} {mean['score']:.4f} {loss:6} {mean['seconds']:.1f} s", flush=True)
+                held.setdefault(name, {})[label] = mean
             if args.results:
-                held = json.loads(args.results.read_text()) if args.results.exists() else {}
-                held.setdefault(name, {})[who] = mean
                 args.results.write_text(json.dumps(held, indent=1))
 
 

@@ -8,6 +8,9 @@ alternatives with `|` between, each of KEY=VALUE with spaces between, the empty 
 table 80 % (random_state 11, stratified for classes) is the training part; whole runs are fitted on 80 % of that
 (random_state 5) and scored on its other 20 %. Prints accuracy and log loss, or R², CPU seconds and epochs, and for
 several seeds the scores of their mean prediction too. With --peers, LightGBM and HistGradientBoosting at their defaults.
+With --together also the score of the mean prediction of all settings (their first seed).
+With --statistics each category also gets columns of its target's mean, over earlier rows of a random order in the rows
+to fit and over all of these in the others (CatBoost's ordered statistics).
 """
 import argparse, json, os, shutil, subprocess, tempfile, time
 from pathlib import Path
@@ -25,6 +28,8 @@ P.add_argument("--quality", default="good")
 P.add_argument("--seeds", default="0")
 P.add_argument("--threads", default="1")
 P.add_argument("--peers", action="store_true")
+P.add_argument("--together", action="store_true")
+P.add_argument("--statistics", action="store_true")
 A = P.parse_args()
 INDEX = {i["name"]: i for i in json.loads((A.folder / "index.json").read_text())}
 READ = dict(keep_default_na=False, na_values=[""])
@@ -38,6 +43,31 @@ def parts(name):
         y = None if i["task"] == "regression" else table[i["target"]]
         table, rest = train_test_split(table, test_size=0.2, random_state=seed, stratify=y)
     return table, rest
+
+
+def with_statistics(name, train, rest):
+    """Both tables with (Σ y + prior) / (n + 1) of each category, for a number or each class but the first."""
+    i = INDEX[name]
+    target, order = i["target"], np.random.default_rng(0).permutation(len(train))
+    if i["task"] == "regression":
+        aims = {"mean": train[target].astype(float)}
+    else:
+        aims = {c: (train[target] == c).astype(float) for c in sorted(train[target].unique())[1:]}
+    train, rest, source = train.copy(), rest.copy(), train
+    for column in source.drop(columns=target):
+        if pd.api.types.is_numeric_dtype(source[column]):
+            continue
+        keys = source[column].astype(object).fillna("")
+        for aim, y in aims.items():
+            prior = y.mean()
+            y, k = y.iloc[order], keys.iloc[order]
+            groups = y.groupby(k)
+            earlier = (groups.cumsum() - y + prior) / (groups.cumcount() + 1)
+            every = (groups.sum() + prior) / (groups.count() + 1)
+            label = f"{column} of {aim}"
+            train[label] = earlier.reindex(source.index)
+            rest[label] = rest[column].astype(object).fillna("").map(every).fillna(prior)
+    return train, rest
 
 
 def score(task, truth, table):
@@ -110,14 +140,20 @@ for name in INDEX if A.tables == "all" else A.tables.split(","):
     if A.peers:
         peers(name, train, rest)
         continue
+    if A.statistics:
+        train, rest = with_statistics(name, train, rest)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         train.to_csv(folder / "train.csv", index=False)
         rest.to_csv(folder / "rest.csv", index=False)
+        every = []
         for setting in A.settings.split("|"):
             sets = setting.split()
             rows = [run(name, sets, seed, folder) for seed in A.seeds.split(",")]
+            every.append(rows[0])
             label = setting.strip() or A.quality
             show(name, label, {k: np.mean([r[0][k] for r in rows]) for k in rows[0][0]})
             if len(rows) > 1:
                 show(name, f"  mean of {len(rows)} seeds", score(INDEX[name]["task"], rows[0][2], mean([r[1] for r in rows])))
+        if A.together:
+            show(name, "  mean of all settings", score(INDEX[name]["task"], every[0][2], mean([e[1] for e in every])))

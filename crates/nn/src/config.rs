@@ -186,6 +186,10 @@ macro_rules! model_config {
             /// scaled number; 0.1 by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub numeric_sigma: Option<f64>,
+            /// Tables with a number to predict: how numbers enter every second network of
+            /// `train.bags`, whose mean gains by the difference; as in the others by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub numeric_bags: Option<NumericKind>,
             /// More training rows than this double `hidden`, `numeric_bins` and `numeric_dim`; more
             /// than four times as many double `hidden` and `numeric_bins` again. Never by default.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,6 +243,7 @@ macro_rules! model_config {
                     numeric_dim: None,
                     numeric_frequencies: None,
                     numeric_sigma: None,
+                    numeric_bags: None,
                     double_above: None,
                     halve_members_above: None,
                     embedding_dim: None,
@@ -347,6 +352,9 @@ impl ModelConfig {
                 return Err(ConfigError::new(key, message));
             }
         }
+        if self.numeric_bags.is_some() {
+            self.for_bag(1).validate()?;
+        }
         for (key, p) in [("dropout", self.dropout), ("input_dropout", self.input_dropout)] {
             Range::BelowOne.check(&format!("model.{key}"), p)?;
         }
@@ -412,6 +420,21 @@ impl ModelConfig {
                 config.numeric_dim = Some((2 * self.number_dim()).min(MAX_MEMBERS));
             }
         }
+        config
+    }
+
+    /// The settings of network i of `train.bags`: see `numeric_bags`. Sizes of vectors of numbers
+    /// stay where the other kind has them.
+    #[must_use]
+    pub fn for_bag(&self, i: usize) -> Self {
+        let mut config = Self { numeric_bags: None, ..self.clone() };
+        let Some(other) = self.numeric_bags.filter(|_| i % 2 == 1) else { return config };
+        config.numeric = other;
+        let periodic = other.periodic().is_some();
+        config.numeric_bins = config.numeric_bins.filter(|_| other == NumericKind::Piecewise);
+        config.numeric_dim = config.numeric_dim.filter(|_| other != NumericKind::Linear);
+        config.numeric_frequencies = config.numeric_frequencies.filter(|_| periodic);
+        config.numeric_sigma = config.numeric_sigma.filter(|_| periodic);
         config
     }
 
@@ -601,5 +624,30 @@ mod tests {
         assert_eq!(config.for_rows(404).numeric_dim, Some(16));
         let linear = ModelConfig { double_above: Some(0), ..ModelConfig::default() };
         assert!(linear.for_rows(1).validate().is_ok());
+    }
+
+    #[test]
+    fn every_second_network_takes_its_numbers_another_way() {
+        let config = ModelConfig {
+            numeric: NumericKind::Piecewise,
+            numeric_bins: Some(8),
+            numeric_dim: Some(4),
+            numeric_bags: Some(NumericKind::Periodic),
+            ..ModelConfig::default()
+        };
+        assert!(config.validate().is_ok());
+        let one = ModelConfig { numeric_bags: None, ..config.clone() };
+        assert_eq!([0, 2].map(|i| config.for_bag(i)), [one.clone(), one.clone()]);
+        assert_eq!([1, 3].map(|i| one.for_bag(i)), [one.clone(), one.clone()]);
+        let other = config.for_bag(1);
+        assert_eq!(other, config.for_bag(3));
+        assert_eq!((other.numeric, other.numeric_bins), (NumericKind::Periodic, None));
+        assert_eq!(other.numeric_dim, Some(4));
+        let plain = ModelConfig { numeric_bags: Some(NumericKind::Linear), ..config.clone() };
+        assert_eq!(plain.for_bag(1).numeric_dim, None);
+        // A vector that ends with the number needs a value beside it.
+        let narrow = ModelConfig { numeric_dim: Some(1), ..config };
+        let error = narrow.validate().unwrap_err().to_string();
+        assert!(error.contains("numeric_dim") && error.contains("at least 2"), "{error}");
     }
 }

@@ -309,6 +309,19 @@ fn bags_of_numbers_keep_groups_whole_and_give_intervals() {
     let of = |name: &str| column(&ran, name);
     let (p, low, high) = (of("prediction"), of("lower"), of("upper"));
     assert!((0..400).all(|i| low[i] < p[i] && p[i] < high[i]));
+    // Every second network takes its numbers another way, if it is asked to.
+    let kinds = ["model.numeric=piecewise", "model.numeric_bags=periodic", "model.members="];
+    let kinds = kinds.map(|set| ["--set", set]).concat();
+    folder.run(&bagged("kinds", &[&["y"], &kinds[..]].concat())).ok();
+    let kind = |network: &str| {
+        let file = folder.path().join("kinds/model").join(network).join("config.json");
+        let config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        config["network"]["network"]["numeric"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(["", "network-2", "network-3"].map(kind), ["piecewise", "periodic", "piecewise"]);
+    folder.run(&["predict", "kinds", "--data", "data.csv"]).ok();
+    folder.run(&["export", "kinds", "--to", "onnx", "--out", "kinds.onnx"]).ok();
 }
 
 #[test]

@@ -194,6 +194,7 @@ fn train(
         prepared.encode_parts(parts, device.cpu().threads())?;
     let mut recipe = recipe.clone();
     recipe.train.seed = recipe.train.seed.wrapping_add(i as u64);
+    recipe.model = recipe.model.for_bag(i);
     let (setup, graph) = Setup::new(&recipe, &prepared.target, &transforms, &train, device)?;
     let mut trainer = setup::trainer(&recipe, graph, device)?;
     let path = folder.network_checkpoint(i + 1);

@@ -20,9 +20,10 @@ const REST: f64 = 0.25;
 const LEAST_EPOCHS: u64 = 2;
 /// The share of its steps, the most that a quality may take, that it has to have time for.
 const LEAST_SHARE: u64 = 4;
-/// What is tried, from the longest to the shortest.
+/// What is tried, from the longest to the shortest, with what it goes without: all networks take
+/// steps like those that are timed.
 const LADDER: [(Quality, Option<&str>); 4] = [
-    (Quality::Best, None),
+    (Quality::Best, Some("model.numeric_bags=")),
     (Quality::Good, None),
     (Quality::Good, Some("train.bags=")),
     (Quality::Fast, None),

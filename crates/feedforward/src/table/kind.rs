@@ -84,6 +84,9 @@ pub(super) fn for_target(
 ) {
     let numbers = matches!(train.target, Some(Target::Value(_)));
     let realmlp = model.kind == NetworkKind::Realmlp;
+    if !numbers {
+        model.numeric_bags = None;
+    }
     if model.activation == ActivationKind::Auto {
         let activation = match (realmlp, numbers) {
             (false, _) => Activation::Relu,
@@ -144,5 +147,17 @@ mod tests {
         let own = "model.kind = 'realmlp'\nmodel.activation = 'relu'\noptimizer.lr = 0.1";
         assert_eq!(with(own, value()), ("relu", Some(0.1), 0.0));
         assert_eq!(with("model.activation = 'auto'", value()), ("relu", None, 0.0));
+    }
+
+    #[test]
+    fn networks_of_classes_take_their_numbers_in_one_way() {
+        let with = |target| {
+            let mut recipe = recipe("model.numeric_bags = 'periodic'");
+            let train = Encoded { target: Some(target), ..Encoded::default() };
+            for_target(recipe.for_kind(), &train);
+            recipe.model.numeric_bags
+        };
+        assert_eq!(with(Target::Class(vec![0])), None);
+        assert_eq!(with(Target::Value(vec![0.0])), Some(ff_nn::NumericKind::Periodic));
     }
 }

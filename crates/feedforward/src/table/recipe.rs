@@ -233,6 +233,7 @@ impl Quality {
             ],
             Self::Best => &[
                 "model.members=16",
+                "model.numeric_bags='periodic'",
                 "train.patience_start=6",
                 "train.text_min_gain=0.01",
                 "train.bags=8",
