@@ -86,7 +86,8 @@ class Crate:
             return self.owner(at, self.faces[at][name], (*seen, (module, path)))
         if name == "*":
             return at, "*"
-        return (at, name) if name in self.items.get(at, ()) else None
+        # A name that a macro makes is not among the items.
+        return (at, name) if at != module else None
 
     def arrows(self):
         """Of each file, the files it imports, with the names."""

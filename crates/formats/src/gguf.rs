@@ -1,5 +1,6 @@
 //! GGUF, the files of llama.cpp: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+mod bits;
 mod blocks;
 mod codebooks;
 mod dtype;

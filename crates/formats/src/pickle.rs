@@ -1,6 +1,6 @@
 //! A pickle's program, run as far as it builds containers.
 
-use crate::torch::DTYPES;
+use crate::torch::dtypes::DTYPES;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;

@@ -20,7 +20,7 @@ mod category;
 mod cells;
 mod date;
 mod encoder;
-mod number;
+pub(crate) mod number;
 mod scaler;
 mod target;
 mod text;
@@ -38,7 +38,7 @@ pub use text::{TextEncoder, Texts};
 pub use unfamiliar::Unfamiliar;
 
 pub(crate) use category::CategoryFit;
-pub(crate) use number::{RawFit, stands_for_nothing};
+pub(crate) use number::RawFit;
 pub(crate) use tile::{Met, Tile, Unreadable};
 
 /// The format number of [`Transforms`] files.

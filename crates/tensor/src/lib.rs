@@ -16,6 +16,7 @@ mod memory;
 mod processor;
 mod rng;
 mod shape;
+mod slice;
 mod tensor;
 mod threads;
 
@@ -31,5 +32,6 @@ pub use memory::Memory;
 pub use processor::{Bf16Kernels, Isa, processor_id};
 pub use rng::{Key, Rng};
 pub use shape::{MAX_RANK, Shape};
-pub use tensor::{Slice, SliceMut, Tensor, TensorMut, TensorRef};
+pub use slice::{Slice, SliceMut};
+pub use tensor::{Tensor, TensorMut, TensorRef};
 pub use threads::ThreadPool;

@@ -2,7 +2,7 @@
 
 use super::evaluate_config::EvaluateConfig;
 use super::kind;
-use super::tune::TuneConfig;
+use super::tune::config::TuneConfig;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::{Incidentals, TaskRecipe};
 use ff_nn::{LossConfig, ModelConfig, Precision};

@@ -2,6 +2,7 @@
 //! them.
 
 use super::GgmlType;
+use super::bits::{half, nibble};
 use super::codebooks as book;
 use half::{bf16, f16};
 
@@ -55,17 +56,6 @@ fn blocks<const N: usize, const B: usize>(
     for (block, out) in bytes.as_chunks::<B>().0.iter().zip(out.as_chunks_mut::<N>().0) {
         read(block, out);
     }
-}
-
-/// A 16-bit float at a place of a block.
-pub(super) fn half(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-/// A 4-bit value: the low halves of 16 bytes come before the high ones.
-pub(super) fn nibble(bytes: &[u8], i: usize) -> u8 {
-    let n = bytes.len();
-    if i < n { bytes[i] & 15 } else { bytes[i - n] >> 4 }
 }
 
 fn bit(bytes: &[u8], i: usize) -> u8 {

@@ -1,6 +1,6 @@
 //! Blocks whose values come from a codebook.
 
-use super::blocks::{half, nibble};
+use super::bits::{half, nibble};
 
 /// The codebooks, as `tests/fixtures/gguf/make.py` writes them: for each entry its values.
 const BOOKS: &[u8; 33_792] = include_bytes!("codebooks.bin");

@@ -5,7 +5,7 @@
 //! of it that builds containers, and knows the handful of functions that build tensors; it looks up
 //! nothing else, so nothing of a file is ever executed.
 
-mod dtypes;
+pub(crate) mod dtypes;
 mod legacy;
 mod module;
 mod state;
@@ -18,8 +18,6 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use tensor::Stored;
-
-pub(crate) use dtypes::DTYPES;
 
 /// The limit of a pickle's bytes: names and shapes, no values.
 const LONGEST_PICKLE: u64 = 256 << 20;

@@ -1,7 +1,7 @@
 //! The types of elements, and flat arrays of them.
 
 use super::rows::Rows;
-use super::session::{Pool, Pooled};
+use super::session::pool::{Pool, Pooled};
 use half::{bf16, f16};
 
 /// A type that arithmetic runs on: floats by way of `f64`, which rounds sums, products and

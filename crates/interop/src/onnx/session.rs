@@ -5,11 +5,12 @@ mod compile;
 mod fold;
 mod fuse;
 mod patterns;
-mod pool;
+pub(super) mod pool;
 
 pub(super) use call::{axis, ints};
-pub(super) use pool::{Pool, Pooled};
+pub(super) use pool::Pool;
 
+use super::data::Data;
 use super::model::{Model, Port};
 use super::tensor::Tensor;
 use super::{Error, Result};
@@ -310,5 +311,15 @@ impl Plan {
             })
         };
         self.outputs.iter().map(output).collect()
+    }
+}
+
+impl Pool {
+    /// Keeps the buffer of a value that nobody holds any more.
+    fn release(&self, tensor: Arc<Tensor>, most: usize) {
+        let data = Arc::try_unwrap(tensor).ok().and_then(Tensor::sole_data);
+        if let Some(Data::F32(v)) = data {
+            self.give(v, most);
+        }
     }
 }

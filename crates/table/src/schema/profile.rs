@@ -10,7 +10,7 @@ use super::sorted::sorted;
 use crate::number::format_number;
 use crate::statistics::{moments, quantile_sorted};
 use crate::table::{Column, Integers, Values};
-use crate::transforms::stands_for_nothing;
+use crate::transforms::number::stands_for_nothing;
 
 /// Figures about a column.
 ///

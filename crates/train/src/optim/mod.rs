@@ -10,6 +10,7 @@
 mod adafactor;
 mod adagrad;
 mod adam;
+mod assign;
 mod average;
 mod closure;
 mod config;
@@ -30,12 +31,12 @@ mod step;
 #[cfg(test)]
 mod testing;
 
+pub use assign::ParameterSettings;
 pub use closure::{Closure, LossSum, MinimizeReport, Status};
 pub use config::{DecaySchedule, OptimizerConfig};
 pub use error::{Error, Result};
 pub use ff_settings::ConfigError;
 pub use group::GroupConfig;
-pub use layout::ParameterSettings;
 pub use lbfgs::LineSearch;
 pub use muon::AdjustLr;
 pub use optimizer::{NonFiniteGradient, Optimizer, Skip, StepReport, first_non_finite_gradient};

@@ -1,6 +1,6 @@
 //! The tensors of a folder: one file, or shards with an index.
 
-use super::adapter::is_adapter;
+use super::adapter::names::is_adapter;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, mxfp4, write_atomic};

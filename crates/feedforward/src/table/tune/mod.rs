@@ -1,6 +1,6 @@
 //! The search for settings: successive halving over declared ranges.
 
-mod config;
+pub(super) mod config;
 mod halving;
 mod influence;
 mod page;

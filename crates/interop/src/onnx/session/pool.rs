@@ -1,9 +1,7 @@
 //! Memory of values that no later node reads, for those to come: what the system gives and takes
 //! back for each value costs more than many an operator.
 
-use crate::onnx::data::Data;
-use crate::onnx::tensor::Tensor;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Buffers that are kept.
 const MOST: usize = 64;
@@ -75,14 +73,6 @@ impl Pool {
         if kept.buffers.len() < MOST && kept.bytes.saturating_add(bytes) <= most {
             kept.bytes += bytes;
             kept.buffers.push(v);
-        }
-    }
-
-    /// Keeps the buffer of a value that nobody holds any more.
-    pub(super) fn release(&self, tensor: Arc<Tensor>, most: usize) {
-        let data = Arc::try_unwrap(tensor).ok().and_then(Tensor::sole_data);
-        if let Some(Data::F32(v)) = data {
-            self.give(v, most);
         }
     }
 }

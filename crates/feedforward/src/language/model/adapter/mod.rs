@@ -5,7 +5,7 @@ mod experts;
 mod fingerprint;
 mod gguf;
 mod merge;
-mod names;
+pub(super) mod names;
 mod parts;
 mod settings;
 mod whole;
