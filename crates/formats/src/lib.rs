@@ -1,5 +1,5 @@
-//! Files of tensors (safetensors, GGUF, PyTorch's, NumPy's): foreign files are validated, ours are written
-//! atomically.
+//! Files of tensors (safetensors, GGUF, PyTorch's, NumPy's): foreign files are validated, ours are
+//! written atomically.
 #![forbid(unsafe_code)]
 
 mod atomic;

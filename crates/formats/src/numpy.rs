@@ -42,7 +42,8 @@ pub struct NumpyArray<'a> {
 ///
 /// ```
 /// let mut file = b"\x93NUMPY\x01\x00\x46\x00".to_vec();
-/// file.extend(format!("{:<69}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }").bytes());
+/// let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+/// file.extend(format!("{header:<69}\n").bytes());
 /// file.extend([1.0f32, 2.5].iter().flat_map(|x| x.to_le_bytes()));
 /// let arrays = ff_formats::numpy_arrays("x.npy".as_ref(), &file)?;
 /// assert_eq!((arrays[0].dtype.as_str(), &arrays[0].dims), ("f4", &vec![2]));

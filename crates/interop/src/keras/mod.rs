@@ -40,8 +40,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a `.keras` or `.h5` file, weights as `.weights.npz`, the list of sharded weights (`.weights.json`) with the files
-    /// beside it, or the configuration of a model (`model.to_json()`).
+    /// Reads a `.keras` or `.h5` file, weights as `.weights.npz`, the list of sharded weights
+    /// (`.weights.json`) with the files beside it, or the configuration of a model
+    /// (`model.to_json()`).
     ///
     /// # Errors
     /// It cannot be read, or is no Keras model.

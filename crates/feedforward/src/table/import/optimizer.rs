@@ -12,13 +12,14 @@ use ff_train::optim::{
 use serde_json::Value as Json;
 use std::fmt::Write;
 
-/// What the optimiser keeps of a weight: our name, and the factor from our values to those of Keras.
+/// What the optimiser keeps of a weight: our name, and the factor from our values to Keras'.
 type Slot = (&'static str, f64);
 
 /// What an optimiser keeps: groups of slots, the slots of each group side by side for every weight.
 pub(in crate::table) type Slots = Vec<Vec<Slot>>;
 
-/// What Keras keeps where this program has an optimiser at a rate; none where it has no counterpart.
+/// What Keras keeps where this program has an optimiser at a rate; none where it has no
+/// counterpart.
 pub(in crate::table) fn slots(config: &OptimizerConfig, lr: f64) -> Option<Slots> {
     let settings = &config.settings;
     let alone = |name| vec![(name, 1.0)];

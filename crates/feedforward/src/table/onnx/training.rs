@@ -264,8 +264,8 @@ struct Variable {
 }
 
 impl Variables {
-    /// Finds each element of Keras' weights among ours: a copy of the model with numbers in place of
-    /// its weights is exported as well.
+    /// Finds each element of Keras' weights among ours: a copy of the model with numbers in place
+    /// of its weights is exported as well.
     fn find(model: &mut TableModel, output: &str, infos: &[ParamInfo]) -> Result<Self> {
         let layers = weighted(&to_onnx(model)?, &[output])?;
         let values: Vec<f32> = infos
@@ -380,8 +380,8 @@ impl Variable {
     }
 }
 
-/// The weight decay of all variables, and what the caller does to except some of them, which no file
-/// of Keras says.
+/// The weight decay of all variables, and what the caller does to except some of them, which no
+/// file of Keras says.
 ///
 /// # Errors
 /// Parameters have rates, penalties or decays that Keras cannot have.
