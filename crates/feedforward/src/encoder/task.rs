@@ -1,5 +1,4 @@
-//! The task of an encoder: rows of texts, an encoder with or without a head, scores beside a
-//! baseline.
+//! Rows of texts and the encoder that learns from them, with the scores of a run.
 
 use super::corpus::{Names, Part};
 use super::goal::Goal;

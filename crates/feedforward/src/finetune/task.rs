@@ -1,5 +1,4 @@
-//! The task of fine-tuning: conversations as rows, a base model, what is trained, answers before
-//! and after.
+//! Conversations and the base model that learns from them, with the scores of a run.
 
 use super::conversations::Conversations;
 use super::network::Draft;

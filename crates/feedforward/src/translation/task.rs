@@ -1,4 +1,4 @@
-//! The task: pairs of texts, a base model, what is trained of it, scores before and after.
+//! Pairs of texts and the model that learns from them, with the scores of a run.
 
 use super::corpus::Pairs;
 use super::network::{Draft, Network};
