@@ -8,6 +8,7 @@ use super::rows::Reading;
 use super::scores::{EncoderScores, Judge, probabilities};
 use crate::embedding::{TaskFile, task_file};
 use crate::error::Result;
+use crate::run::summary::headline;
 use crate::sequence::{Base, Network, Shapes};
 use ff_metrics::choose_threshold;
 use ff_nn::models::EncoderOutputs;
@@ -39,8 +40,7 @@ impl Outcome {
     /// The scores of the test part, or, without one, of the validation part.
     pub(super) fn headline(&self) -> Option<(&'static str, &EncoderScores)> {
         let [valid, test] = &self.parts;
-        let test = test.as_ref().map(|scores| ("test", scores));
-        test.or(valid.as_ref().map(|scores| ("valid", scores)))
+        headline(valid.as_ref(), test.as_ref())
     }
 }
 

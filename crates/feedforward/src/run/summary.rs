@@ -101,3 +101,11 @@ pub struct Verdict {
     /// Each score of both.
     pub comparisons: Vec<Comparison>,
 }
+
+/// The scores of the test part, or, without one, of the validation part, with the part's name.
+pub(crate) fn headline<'a, T>(
+    valid: Option<&'a T>,
+    test: Option<&'a T>,
+) -> Option<(&'static str, &'a T)> {
+    test.map(|scores| ("test", scores)).or(valid.map(|scores| ("valid", scores)))
+}

@@ -3,6 +3,7 @@
 use super::model::{Intervals, ModelFile, Predictions, TableModel};
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
+use crate::run::summary::headline;
 use ff_metrics::{
     Bootstrap, CONFORMAL_LEVELS, ChosenThreshold, ClassificationOptions, ClassificationReport,
     Comparison, Coverage, RegressionOptions, RegressionReport, Scores, class_shares,
@@ -94,8 +95,7 @@ pub(crate) struct Reports<'a> {
 impl PartReports {
     /// `test` where there are test rows, else `valid`; and its report.
     pub fn headline(&self) -> Option<(&'static str, &Report)> {
-        let test = self.test.as_ref().map(|report| ("test", report));
-        test.or(self.valid.as_ref().map(|report| ("valid", report)))
+        headline(self.valid.as_ref(), self.test.as_ref())
     }
 
     /// Predictions for the validation part.

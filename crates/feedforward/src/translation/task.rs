@@ -7,6 +7,7 @@ use super::recipe::TranslationRecipe;
 use super::scores::{Judge, TranslationScores};
 use crate::error::Result;
 use crate::language::TranslatorFolder;
+use crate::run::summary::headline;
 use crate::run::task::TaskRecipe;
 use ff_graph::Graph;
 use ff_table::Note;
@@ -34,8 +35,7 @@ impl Outcome {
     /// The scores of the test part, or, without one, of the validation part.
     pub(super) fn headline(&self) -> Option<(&'static str, &TranslationScores)> {
         let [valid, test] = &self.parts;
-        let test = test.as_ref().map(|scores| ("test", scores));
-        test.or(valid.as_ref().map(|scores| ("valid", scores)))
+        headline(valid.as_ref(), test.as_ref())
     }
 }
 
