@@ -4,8 +4,7 @@
 use super::TaskFile;
 use crate::error::{Error, Result};
 use crate::language::{EncoderModel, model_folder};
-use crate::onnx::OnnxExport;
-use crate::onnx::{Angles, Heads, LIMIT, Net, Norm, OnnxFile, gap};
+use crate::onnx::{Angles, Heads, LIMIT, Net, Norm, OnnxExport, OnnxFile, gap};
 use ff_interop::onnx::proto::AttributeProto;
 use ff_interop::onnx::{DType, Session, Tensor};
 use ff_nn::models::{EncoderConfig, EncoderHead, EncoderLayerNames, LanguageOptions, NormPlace};

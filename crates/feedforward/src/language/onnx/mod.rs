@@ -7,8 +7,7 @@ mod experts;
 
 use super::model::{LanguageModel, adapter_folder};
 use crate::error::Result;
-use crate::onnx::OnnxExport;
-use crate::onnx::{LIMIT, Net, OnnxFile};
+use crate::onnx::{LIMIT, Net, OnnxExport, OnnxFile};
 use ff_formats::GgufFile;
 use ff_nn::models::LanguageOptions;
 use ff_tensor::Device;

@@ -63,7 +63,7 @@ pub(super) fn continued(run: &Path, model: &mut TableModel, output: &str) -> Res
     }
     let lr = last.progress().history.last().map_or_else(|| recipe.optimizer.lr(), |e| e.lr);
     let updates = last.scalars().updates;
-    let (class, settings) = settings(&recipe.optimizer, lr, updates)?;
+    let (class, mut settings) = settings(&recipe.optimizer, lr, updates)?;
     let found = Variables::find(model, output, &infos)?;
     let (decay, mut notes) = decay(&recipe.optimizer, &found, &infos)?;
     let mut variables =
@@ -76,7 +76,6 @@ pub(super) fn continued(run: &Path, model: &mut TableModel, output: &str) -> Res
         }
     }
     let (loss, loss_weight, mut differences) = loss(&recipe, model);
-    let mut settings = settings;
     settings["weight_decay"] = json!(decay);
     if found.all.iter().any(|variable| variable.name == "embeddings") {
         let optimizer = &recipe.optimizer;
