@@ -1,27 +1,11 @@
 //! Numbers, lists and options as people read and paste them: in reports and on terminals.
 
-use ff_settings::shell_word;
+pub use ff_settings::number as setting;
+use ff_settings::{shell_word, significant};
 
 /// A number of about four significant digits without trailing zeros: `0.4239`, `17.99`, `1e−9`.
 pub(crate) fn number(x: f64) -> String {
-    if !x.is_finite() || x == 0.0 {
-        return format!("{x}").replace('-', "−");
-    }
-    let magnitude = x.abs().log10().floor() as i32;
-    let text = if (-4..9).contains(&magnitude) {
-        let decimals = (3 - magnitude).max(0) as usize;
-        let text = format!("{x:.decimals$}");
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text
-        }
-    } else {
-        let text = format!("{x:.3e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
-    };
-    text.replace('-', "−")
+    significant(x, 4).replace('-', "−")
 }
 
 /// A count with grouped thousands.

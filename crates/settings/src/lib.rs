@@ -12,6 +12,7 @@ mod error;
 mod expect;
 mod file;
 mod near;
+mod number;
 mod problem;
 mod range;
 mod shell;
@@ -23,6 +24,7 @@ pub use file::{
     Settings, check_folder_name, find_beside, parse, plain_descriptions, read_text, schema, to_toml,
 };
 pub use near::{did_you_mean, nearest, similar};
+pub use number::{number, significant};
 pub use problem::{Problem, RecipeError, Source};
 pub use range::Range;
 pub use shell::shell_word;

@@ -6,7 +6,7 @@ use feedforward::{LrSuggestion, Plan};
 use crate::arguments::Plan as Arguments;
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Align, Progress, TextTable, Working, bars, count, score};
+use crate::show::{Align, Progress, TextTable, Working, bars, count, score, setting};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -88,18 +88,23 @@ fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> 
         score(start),
         score(lowest)
     ))?;
-    let Some((suggestion, setting)) = found.suggestion.zip(found.setting()) else {
+    let Some((suggestion, assignment)) = found.suggestion.zip(found.setting()) else {
         terminal.answer("       the loss never falls: look at the data and at model.init")?;
         return Ok(());
     };
     let place = report.steepest.and_then(|lr| report.rates.iter().position(|&rate| rate == lr));
     let column = place.unwrap_or(0) * curve.chars().count() / steps;
-    terminal.answer(format!("       {}↑ {suggestion}, the steepest fall", " ".repeat(column)))?;
+    terminal.answer(format!(
+        "       {}↑ {}, the steepest fall",
+        " ".repeat(column),
+        setting(suggestion)
+    ))?;
     let other = found
         .tenth_of_minimum
-        .map_or(String::new(), |lr| format!("; a tenth of the rate of the lowest loss is {lr}"));
-    terminal.answer(format!("       the recipe has {}{other}", found.recipe_lr))?;
-    terminal.answer(format!("{}    --set {setting}", terminal.bold("Use")))?;
+        .map(|lr| format!("; a tenth of the rate of the lowest loss is {}", setting(lr)))
+        .unwrap_or_default();
+    terminal.answer(format!("       the recipe has {}{other}", setting(found.recipe_lr)))?;
+    terminal.answer(format!("{}    --set {assignment}", terminal.bold("Use")))?;
     Ok(())
 }
 

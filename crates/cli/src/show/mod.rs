@@ -12,7 +12,7 @@ mod text;
 mod working;
 
 pub(crate) use data::{data, unfamiliar};
-pub(crate) use feedforward::words::{count, duration, score};
+pub(crate) use feedforward::words::{count, duration, score, setting};
 pub(crate) use numbers::{bars, quoted_path};
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};

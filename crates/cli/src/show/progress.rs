@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use feedforward::trainer::{EpochRecord, Event, Observer};
-use feedforward::words::{count, duration, score};
+use feedforward::words::{count, duration, score, setting};
 use feedforward::{Notice, Throughput, Watcher};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -265,7 +265,7 @@ impl<'t> Progress<'t> {
             parts.extend(self.best.map(|best| format!("best {best}")));
         }
         if self.terminal.verbose {
-            parts.push(format!("rate {}", score(record.lr)));
+            parts.push(format!("rate {}", setting(record.lr)));
             parts.push(format!("gradient {}", score(record.grad_norm)));
         }
         match self.throughput {

@@ -21,7 +21,7 @@ use crate::sequence::{
     Base, Network, add_groups, notes, options, plan, refuse_changed, rescale, whole_hash,
 };
 use crate::task_keys::ENCODER_KEYS;
-use crate::words::{bytes, count, duration};
+use crate::words::{bytes, count, duration, setting};
 use ff_graph::Graph;
 use ff_nn::Precision;
 use ff_report::ReportData;
@@ -162,7 +162,7 @@ impl Task for EncoderTask {
             training: format!(
                 "{} {} · {} · batch {} · {length}",
                 optimizer.kind,
-                optimizer.lr(),
+                setting(optimizer.lr()),
                 self.goal.loss_name(),
                 self.step()
             ),

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::language::objective::{IGNORED, gather};
 use crate::run::folder::RunFolder;
+use crate::words::setting;
 use ff_graph::{Graph, Mode, Op, Value};
 use ff_nn::models::CausalLm;
 use ff_ops::{Add, PreferenceLoss};
@@ -245,7 +246,11 @@ impl PreferenceTable {
     /// The loss before the optimiser in a line about training.
     pub(super) fn words(&self) -> String {
         self.loss().map_or_else(String::new, |loss| {
-            format!("{} with β {} · ", format!("{:?}", loss.kind).to_uppercase(), loss.beta)
+            format!(
+                "{} with β {} · ",
+                format!("{:?}", loss.kind).to_uppercase(),
+                setting(loss.beta)
+            )
         })
     }
 

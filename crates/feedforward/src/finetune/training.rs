@@ -24,7 +24,7 @@ use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{Notice, Watcher};
 use crate::task_keys::FINETUNE_KEYS;
-use crate::words::{bytes, count, duration, plural};
+use crate::words::{bytes, count, duration, plural, setting};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
 use ff_nn::Precision;
@@ -131,7 +131,7 @@ impl Task for FineTuning {
                 "{}{} {} · {} rows of {} tokens · {} steps{precision}",
                 self.recipe.preference.words(),
                 self.recipe.optimizer.kind,
-                self.recipe.optimizer.lr(),
+                setting(self.recipe.optimizer.lr()),
                 train.batch_size * train.accumulate * self.data.rows_each,
                 self.data.train.windows().context,
                 self.steps()

@@ -4,6 +4,7 @@ use super::objective::Windows;
 use super::recipe::PretrainRecipe;
 use super::tables::WindowOrder;
 use crate::error::Result;
+use crate::words::setting;
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
@@ -94,7 +95,7 @@ pub(super) fn training_line(recipe: &PretrainRecipe, tokens: u64) -> String {
     format!(
         "{} {} · {windows} of {} tokens · {steps} steps, {passes:.2} passes{precision}",
         recipe.optimizer.kind,
-        recipe.optimizer.lr(),
+        setting(recipe.optimizer.lr()),
         train.context
     )
 }

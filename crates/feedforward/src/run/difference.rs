@@ -1,5 +1,6 @@
 //! What differs between recipes.
 
+use crate::words::setting;
 use serde::Serialize;
 
 /// A key of the recipe and each run's value as TOML; `None` where a run does not have it.
@@ -72,7 +73,22 @@ pub(crate) fn differences(recipes: &[Vec<(String, String)>]) -> Vec<Difference> 
             values: recipes.iter().map(|recipe| value(recipe, key)).collect(),
         })
         .filter(|difference| difference.values.windows(2).any(|pair| pair[0] != pair[1]))
+        .map(|Difference { key, values }| Difference { key, values: shortened(values) })
         .collect()
+}
+
+/// Numbers without the noise of binary fractions, unless that would make different values equal.
+fn shortened(values: Vec<Option<String>>) -> Vec<Option<String>> {
+    let short: Vec<Option<String>> = values
+        .iter()
+        .map(|value| {
+            let value = value.as_ref()?;
+            let short = value.parse().ok().filter(|_| value.contains('.')).map(setting);
+            Some(short.filter(|short| short.len() + 4 < value.len()).unwrap_or(value.clone()))
+        })
+        .collect();
+    let alike = |i: usize, j: usize| short[i] == short[j] && values[i] != values[j];
+    if (0..values.len()).any(|i| (0..i).any(|j| alike(i, j))) { values } else { short }
 }
 
 #[cfg(test)]
@@ -97,6 +113,15 @@ mod tests {
             (found[1].key.as_str(), &found[1].values),
             ("model.dropout", &vec![None, some("0.5")])
         );
+    }
+
+    #[test]
+    fn numbers_are_shown_as_people_write_them() {
+        let texts = |values: [&str; 2]| values.map(|text| Some(text.to_owned())).to_vec();
+        assert_eq!(shortened(texts(["0.0012000000000000001", "0.1"])), texts(["0.0012", "0.1"]));
+        for kept in [["0.1", "0.10000000000000002"], ["1.0", "'0.30000000000000004'"]] {
+            assert_eq!(shortened(texts(kept)), texts(kept));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::table::setup;
 use crate::table::task::save_scores;
 use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::task_keys::SEQUENCE_KEYS;
-use crate::words::plural;
+use crate::words::{plural, setting};
 use ff_graph::Graph;
 use ff_nn::models::{EncoderOutputs, MlpConfig};
 use ff_nn::{Loss, Precision};
@@ -297,7 +297,7 @@ impl Task for Sequences {
             training: format!(
                 "{} {} · {} · batch {} · {length}",
                 optimizer.kind,
-                optimizer.lr(),
+                setting(optimizer.lr()),
                 self.loss.name(),
                 self.step()
             ),

@@ -21,7 +21,7 @@ use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::{DataNotice, Notice, Watcher};
-use crate::words::{count, number};
+use crate::words::{count, number, setting};
 use ff_graph::Graph;
 use ff_nn::{ModelConfig, NetworkKind};
 use ff_report::ReportData;
@@ -328,7 +328,7 @@ impl Task for Tables {
         };
         let batch = config.batch_size.saturating_mul(config.accumulate).min(rows);
         let optimizer = &self.recipe.optimizer;
-        let (kind, lr, loss) = (optimizer.kind, optimizer.lr(), self.loss);
+        let (kind, lr, loss) = (optimizer.kind, setting(optimizer.lr()), self.loss);
         Work {
             layers: self.layers.clone(),
             training: format!("{kind} {lr} · {loss} · batch {batch} · {length}"),

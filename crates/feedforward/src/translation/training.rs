@@ -21,7 +21,7 @@ use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{Notice, TextNotice, Watcher};
 use crate::sequence::{plan, refuse_changed, whole_hash};
 use crate::task_keys::TRANSLATION_KEYS;
-use crate::words::{count, plural};
+use crate::words::{count, plural, setting};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
 use ff_nn::Precision;
@@ -144,7 +144,7 @@ impl Task for Translating {
         };
         let smoothing = match self.recipe.loss.label_smoothing {
             0.0 => String::new(),
-            share => format!(" · label smoothing {share}"),
+            share => format!(" · label smoothing {}", setting(share)),
         };
         let optimizer = &self.recipe.optimizer;
         Work {
@@ -155,7 +155,7 @@ impl Task for Translating {
             training: format!(
                 "{} {}{smoothing} · {} pairs · {length}{precision}",
                 optimizer.kind,
-                optimizer.lr(),
+                setting(optimizer.lr()),
                 self.step()
             ),
             unit: "target tokens",

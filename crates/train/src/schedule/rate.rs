@@ -4,7 +4,7 @@ use super::config::ScheduleConfig;
 use super::registry::AnyShape;
 use super::span::Span;
 use super::state::PlateauState;
-use ff_settings::ConfigError;
+use ff_settings::{ConfigError, number};
 
 /// The learning rate of every step.
 ///
@@ -37,7 +37,11 @@ impl Schedule {
         config.validate()?;
         let least: Option<f64> = config.settings.get("min_lr");
         if let Some(min_lr) = least.filter(|min_lr| *min_lr > lr) {
-            let message = format!("must be at most the learning rate {lr}, found {min_lr}");
+            let message = format!(
+                "must be at most the learning rate {}, found {}",
+                number(lr),
+                number(min_lr)
+            );
             return Err(ConfigError::new("min_lr", message));
         }
         let shape = config.kind.shape(&config.settings);

@@ -2,6 +2,7 @@
 
 use super::{Continued, Named};
 use crate::error::{Error, Result};
+use crate::words::setting;
 use ff_interop::keras::{Training, Weighted};
 use ff_interop::onnx::{Head, Tensor};
 use ff_train::keys::Keyed;
@@ -88,7 +89,7 @@ pub(super) fn continued(
     config.clip_norm = settings.maybe("global_clipnorm")?;
     config.clip_value = settings.maybe("clipvalue")?;
     config.validate().map_err(|e| Error::usage(format!("{}: {e}", training.optimizer)))?;
-    let mut line = format!("{} with a rate of {lr}", training.optimizer);
+    let mut line = format!("{} with a rate of {}", training.optimizer, setting(lr));
     let mut state = None;
     let updates = training.variables.first().map_or(Ok(0.0), number)?;
     if updates > 0.0 {

@@ -6,6 +6,7 @@ use crate::run::folder::RunFolder;
 use crate::table::import::optimizer::slots;
 use crate::table::model::TableModel;
 use crate::table::recipe::Recipe;
+use crate::words::setting;
 use ff_graph::{ParamInfo, ParamSpec, Segment};
 use ff_interop::keras::{Training, Weighted, weighted};
 use ff_interop::onnx::Tensor;
@@ -89,7 +90,8 @@ pub(super) fn continued(run: &Path, model: &mut TableModel, output: &str) -> Res
             );
         }
     }
-    let line = format!("{class} with a rate of {lr} and its state after {updates} steps");
+    let line =
+        format!("{class} with a rate of {} and its state after {updates} steps", setting(lr));
     notes.append(&mut differences);
     notes.extend(others(&recipe, model));
     let metrics =

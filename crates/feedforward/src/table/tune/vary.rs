@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::table::Recipe;
+use crate::words::setting;
 use ff_tensor::{Key, Rng};
 use toml::Value;
 
@@ -143,8 +144,10 @@ fn three_digits(value: f64) -> String {
 /// tables, around the recipe's own.
 pub(super) fn defaults(recipe: &Recipe) -> Vec<String> {
     let lr = recipe.optimizer.lr();
+    // `{:?}` keeps the point of 3.0, without which a range is one of whole numbers.
+    let end = |x: f64| setting(x).parse().unwrap_or(x);
     let mut all = vec![
-        format!("optimizer.lr={:?}..{:?} log", lr / 4.0, lr * 4.0),
+        format!("optimizer.lr={:?}..{:?} log", end(lr / 4.0), end(lr * 4.0)),
         "model.dropout=0.0..0.3".into(),
         "model.hidden=[[64], [64, 32], [128, 64], [256, 128]]".into(),
         "model.activation=['relu', 'silu']".into(),

@@ -100,7 +100,7 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         format!(
             "{} at rate {}, {} schedule, batches of {}",
             optimizer.kind,
-            optimizer.lr(),
+            words::setting(optimizer.lr()),
             name(&recipe.schedule.kind),
             plural(batch, "row")
         ),
