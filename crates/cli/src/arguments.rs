@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
     Inspect(Inspect),
-    /// Compare runs: different settings, scores side by side
+    /// Compare runs of any task: different settings, scores side by side
     Compare(Compare),
     /// Check every operation's gradient on this machine
     Check(Check),

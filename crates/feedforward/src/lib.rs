@@ -15,6 +15,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod compare;
 #[cfg(feature = "language")]
 pub mod embedding;
 #[cfg(feature = "language")]
@@ -54,6 +55,7 @@ pub use ff_tensor as tensor;
 pub use ff_text as text;
 pub use ff_train as trainer;
 
+pub use compare::{CompareSummary, ComparedRun, ComparedScore, compare};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
 pub use ff_settings::{self as settings, RecipeError};
@@ -72,9 +74,9 @@ pub use run::watch::{
 #[cfg(feature = "keras")]
 pub use table::export_keras;
 pub use table::{
-    CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
-    ModelFile, PartScores, Predictions, Recipe, TableModel, TrainSummary, TuneSummary, compare,
-    cross_validate, evaluate, find_lr, plan, predict, resume_tune, scores, train, tune,
+    CrossValidation, EvaluateSummary, FoldResult, LrSuggestion, ModelFile, PartScores, Predictions,
+    Recipe, TableModel, TrainSummary, TuneSummary, cross_validate, evaluate, find_lr, plan,
+    predict, resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
 pub use table::{Imported, export_tflite, import};

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "language")]
 use crate::encoder::{EncoderRecipe, EncoderTask};
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(feature = "language")]
 use crate::finetune::{FineTuning, FinetuneRecipe};
 #[cfg(feature = "language")]
@@ -264,19 +264,6 @@ pub fn encoder_recipe(
         let _ = path;
         Ok(None)
     }
-}
-
-/// The recipe at a path as a table, if it is one of a published encoder.
-///
-/// # Errors
-/// The file has mistakes, or the program was built without encoders.
-pub(crate) fn encoder_recipe_at(path: &Path) -> Result<Option<toml::Table>> {
-    let text = read_text(path)?;
-    if !names_encoder(&text, &[]) {
-        return Ok(None);
-    }
-    let recipe = open_recipe(path, &[])?.to_toml();
-    recipe.parse().map(Some).map_err(|e: toml::de::Error| Error::run(path, e.to_string()))
 }
 
 fn erased<T: Task>(ran: Ran<T::Summary>) -> RunSummary {

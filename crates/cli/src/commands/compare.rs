@@ -30,6 +30,7 @@ pub(super) fn run(arguments: &Compare, terminal: &Terminal) -> Result<ExitCode, 
     let shown = |metric| is_shown(terminal, metric);
     scores(&summary, "valid", |parts| parts.valid.as_ref(), shown, &mut table);
     scores(&summary, "test", |parts| parts.test.as_ref(), shown, &mut table);
+    others(&summary, &mut table);
     for line in table.lines(terminal) {
         terminal.answer(line)?;
     }
@@ -70,26 +71,45 @@ fn scores(
     for metric in summary.metrics(part).into_iter().filter(|&metric| shown(metric)) {
         let values: Vec<Option<f64>> =
             summary.runs.iter().map(|run| part(&run.metrics)?.get(metric)).collect();
-        let best = best(metric, &values);
-        let cells = values.iter().map(|value| match value {
-            Some(value) if Some(*value) == best => format!("{} *", score(*value)),
-            Some(value) => score(*value),
-            None => "–".into(),
-        });
-        let label = format!("{name} {} {}", metric.label(), metric.direction().arrow());
-        table.row([label].into_iter().chain(cells).collect());
+        let (label, direction) = (metric.label(), metric.direction());
+        table.row(line(format!("{name} {label}"), direction, &values));
     }
 }
 
+/// The same for scores that are no metrics of a table.
+fn others(summary: &CompareSummary, table: &mut TextTable) {
+    for found in summary.others() {
+        let of = |run: &ComparedRun| run.scores.iter().find(|s| s.is(found)).map(|s| s.value);
+        let values: Vec<Option<f64>> = summary.runs.iter().map(of).collect();
+        let direction = if found.higher_is_better {
+            Direction::HigherIsBetter
+        } else {
+            Direction::LowerIsBetter
+        };
+        let label = format!("{} {}", found.part, found.name.replace('_', " "));
+        table.row(line(label, direction, &values));
+    }
+}
+
+fn line(label: String, direction: Direction, values: &[Option<f64>]) -> Vec<String> {
+    let best = best(direction, values);
+    let cells = values.iter().map(|value| match value {
+        Some(value) if Some(*value) == best => format!("{} *", score(*value)),
+        Some(value) => score(*value),
+        None => "–".into(),
+    });
+    [format!("{label} {}", direction.arrow())].into_iter().chain(cells).collect()
+}
+
 /// The best value, where not all are equal.
-fn best(metric: Metric, values: &[Option<f64>]) -> Option<f64> {
+fn best(direction: Direction, values: &[Option<f64>]) -> Option<f64> {
     let present = || values.iter().flatten().copied();
     let lowest = present().min_by(f64::total_cmp)?;
     let highest = present().max_by(f64::total_cmp)?;
     if lowest == highest {
         return None;
     }
-    Some(match metric.direction() {
+    Some(match direction {
         Direction::HigherIsBetter => highest,
         Direction::LowerIsBetter => lowest,
     })

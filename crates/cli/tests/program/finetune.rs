@@ -119,6 +119,12 @@ fn conversations_are_learned_merged_and_answered() {
         assert!(after < before, "{name}: {summary}");
         assert!(folder.path().join(name).join("model/model.safetensors").exists());
     }
+
+    // Runs of any task beside each other.
+    let compared = run(&folder, "compare tuned full base").ok().stdout;
+    for part in ["train.weights", "valid loss ↓", "valid bits per byte ↓", " *"] {
+        assert!(compared.contains(part), "{part}: {compared}");
+    }
 }
 
 #[test]

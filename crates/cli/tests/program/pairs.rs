@@ -109,6 +109,17 @@ fn an_adapter_is_merged_and_a_recipe_says_the_same() {
     run(&folder, "finetune run/recipe.toml --out again --quiet").ok();
     let bytes = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
     assert!(bytes("run").unwrap() == bytes("again").unwrap());
+    let more = "finetune run/recipe.toml --out longer --set train.epochs=5 --set train.seed=1";
+    run(&folder, &format!("{more} --quiet")).ok();
+    let compared = run(&folder, "compare run longer").ok();
+    for part in ["train.epochs", "valid chrf ↑", "valid perplexity ↓", "parameters"] {
+        assert!(compared.stdout.contains(part), "{part}: {}", compared.stdout);
+    }
+    assert!(compared.stdout.contains("split their rows differently"), "{}", compared.stdout);
+    let compared = run(&folder, "compare run again --json").ok().json();
+    assert_eq!(compared["differences"], serde_json::json!([]), "{compared}");
+    let scores = compared["runs"][0]["scores"].as_array().unwrap();
+    assert!(scores.iter().any(|s| s["name"] == "loss" && s["higher_is_better"] == false));
     let plan = run(&folder, "plan run/recipe.toml --json").ok().json();
     assert_eq!(plan["total_steps"], 24, "{plan}");
     let dry = run(&folder, &format!("{tune} --dry-run")).ok();

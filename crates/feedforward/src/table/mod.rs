@@ -7,7 +7,6 @@ mod bags;
 mod bins;
 mod budget;
 pub(crate) mod calibrate;
-mod compare;
 mod cross_validate;
 mod evaluate;
 mod evaluate_config;
@@ -31,7 +30,6 @@ mod summary;
 pub(crate) mod task;
 mod tune;
 
-pub use compare::{CompareSummary, ComparedRun, compare};
 pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
