@@ -72,7 +72,7 @@ fn scores(
         let values: Vec<Option<f64>> =
             summary.runs.iter().map(|run| part(&run.metrics)?.get(metric)).collect();
         let (label, direction) = (metric.label(), metric.direction());
-        table.row(line(format!("{name} {label}"), direction, &values));
+        table.row(line(&format!("{name} {label}"), direction, &values));
     }
 }
 
@@ -87,11 +87,11 @@ fn others(summary: &CompareSummary, table: &mut TextTable) {
             Direction::LowerIsBetter
         };
         let label = format!("{} {}", found.part, found.name.replace('_', " "));
-        table.row(line(label, direction, &values));
+        table.row(line(&label, direction, &values));
     }
 }
 
-fn line(label: String, direction: Direction, values: &[Option<f64>]) -> Vec<String> {
+fn line(label: &str, direction: Direction, values: &[Option<f64>]) -> Vec<String> {
     let best = best(direction, values);
     let cells = values.iter().map(|value| match value {
         Some(value) if Some(*value) == best => format!("{} *", score(*value)),
