@@ -11,7 +11,7 @@ pub use crate::encoder::{
 };
 pub use crate::mlp::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
 pub use crate::seq2seq::{
-    DecoderCache, EncoderDecoder, EncoderDecoderBatch, EncoderDecoderConfig, EncoderDecoderFamily,
-    StackConfig,
+    DecoderCache, EncoderDecoder, EncoderDecoderBatch, EncoderDecoderConfig, EncoderDecoderDropout,
+    EncoderDecoderFamily, StackConfig,
 };
 pub use crate::transformer::{LanguageOptions, NormPlace, Rope, TransformerNorm};

@@ -29,7 +29,7 @@ pub use arithmetic::mul::Mul;
 pub use arithmetic::scale::Scale;
 pub use arithmetic::scale_rows::ScaleRows;
 pub use attention::rotary::{LongAngles, Rotary};
-pub use attention::{Attention, DistanceBuckets, KeyValueCache, Segments};
+pub use attention::{Attention, AttentionDropout, DistanceBuckets, KeyValueCache, Segments};
 pub use combine::concat::Concat;
 pub use combine::mean_of_members::{MeanOfMembers, MemberMean};
 pub use combine::pool_tokens::PoolTokens;

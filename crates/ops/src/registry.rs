@@ -24,6 +24,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "adapted_experts", cases: crate::mixture::adapted_experts::cases },
         Entry { name: "add", cases: crate::arithmetic::add::cases },
         Entry { name: "attention", cases: crate::attention::cases },
+        Entry { name: "attention_dropout", cases: crate::attention::dropout_cases },
         Entry { name: "batch_ensemble", cases: crate::linear::ensemble::cases },
         Entry { name: "batch_norm", cases: crate::norm::batch_norm::cases },
         Entry {

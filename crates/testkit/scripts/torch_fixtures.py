@@ -201,6 +201,10 @@ def prelu(a, x):
     return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
 
 
+def attention_dropout(a, x):
+    return attention(a.attention, x) if a.p == 0 else None  # PyTorch draws other numbers
+
+
 def dropout(a, x):
     return [x[0] * 1.0] if a.p == 0 else None  # PyTorch draws other numbers
 
@@ -423,6 +427,7 @@ HANDLERS = {
     "batch_norm": batch_norm,
     "concat": lambda a, x: [torch.cat(x, -1)],
     "dora_factors": dora_factors,
+    "attention_dropout": attention_dropout,
     "dropout": dropout,
     "embedding": lambda a, x: [F.embedding(x[0], x[1], a.padding)],
     "embedding_bag": embedding_bag,

@@ -14,7 +14,7 @@ macro_rules! files {
 
 /// The fixtures of operations by name: all but the three large files, which only tests read.
 const EMBEDDED: &[(&str, &[u8])] = files! {
-    activation adapted_experts add batch_ensemble batch_norm binary_cross_entropy_with_logits binary_focal concat
+    activation adapted_experts add attention_dropout batch_ensemble batch_norm binary_cross_entropy_with_logits binary_focal concat
     dora_factors dropout embedding embedding_bag feedforward focal gate huber in_batch_ranking kl_divergence layer_norm linear_cross_entropy
     log_softmax lora_linear mae mean_of_members member_linear mse mul parametric_activation periodic
     piecewise_linear pool_tokens preference prelu replace_rows rms_norm rotary router_balance scale scale_rows soft_cap softmax

@@ -3,7 +3,9 @@
 use super::config::{DecoderConfig, LayerConfig, LayerRope};
 use crate::Init;
 use crate::layers::AttentionConfig;
-use crate::transformer::{BlockConfig, FeedforwardConfig, LanguageOptions, NormConfig};
+use crate::transformer::{
+    BlockConfig, BlockDropout, FeedforwardConfig, LanguageOptions, NormConfig,
+};
 
 impl DecoderConfig {
     /// The norm of the blocks and the last one.
@@ -76,6 +78,13 @@ impl DecoderConfig {
                 hidden: self.intermediate_size,
             },
         };
-        BlockConfig { norm: self.norms(), attention, feedforward, init, names, dropout: 0.0 }
+        BlockConfig {
+            norm: self.norms(),
+            attention,
+            feedforward,
+            init,
+            names,
+            dropout: BlockDropout::default(),
+        }
     }
 }

@@ -3,7 +3,9 @@
 use super::config::EncoderConfig;
 use crate::Init;
 use crate::layers::AttentionConfig;
-use crate::transformer::{BlockConfig, FeedforwardConfig, LanguageOptions, NormConfig, NormPlace};
+use crate::transformer::{
+    BlockConfig, BlockDropout, FeedforwardConfig, LanguageOptions, NormConfig, NormPlace,
+};
 use ff_ops::FeedforwardBlock;
 
 impl EncoderConfig {
@@ -42,7 +44,7 @@ impl EncoderConfig {
                 ..block.attention
             },
             feedforward,
-            dropout,
+            dropout: BlockDropout { branch: dropout, activation: 0.0 },
             ..block
         }
     }

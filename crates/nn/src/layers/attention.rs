@@ -1,7 +1,7 @@
 use super::{Feedforward, Layer, RmsNorm};
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
-use ff_ops::{Activation, KeyValueCache, Rotary, Segments, Split};
+use ff_ops::{Activation, AttentionDropout, KeyValueCache, Rotary, Segments, Split};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -52,6 +52,8 @@ pub struct AttentionConfig {
     pub init: Init,
     /// The initialiser of the output's weight.
     pub out_init: Init,
+    /// The share of the weights of keys that training drops.
+    pub dropout: f64,
     /// Whether products are in bf16.
     pub bf16: bool,
 }
@@ -73,6 +75,7 @@ impl AttentionConfig {
             names: ["q_proj", "k_proj", "v_proj", "o_proj"],
             init,
             out_init: init,
+            dropout: 0.0,
             bf16: false,
         }
     }
@@ -124,6 +127,8 @@ pub struct Attention {
     heads: ff_ops::Attention,
     /// Without segments, with those of keys, with those of keys and queries.
     ops: [Arc<dyn Op>; 3],
+    /// The same for training, where weights are dropped.
+    dropped: Option<[Arc<dyn Op>; 3]>,
     input: Projections,
     norms: Option<[RmsNorm; 2]>,
     rotary: Option<Arc<dyn Op>>,
@@ -182,13 +187,18 @@ impl Attention {
             })
         });
         let op = |segments| ff_ops::Attention { segments, ..heads }.op();
-        let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
+        let kinds = [Segments::None, Segments::Keys, Segments::Both];
+        let ops = kinds.map(op);
+        let (p, path) = (config.dropout, builder.path());
+        let drop =
+            |segments| AttentionDropout::op(ff_ops::Attention { segments, ..heads }, p, path);
+        let dropped = (p > 0.0).then(|| kinds.map(drop));
         let rotary = config.rotary.clone().map(Rotary::op);
         let sinks = config
             .sinks
             .then(|| builder.param("sinks", [heads.heads], ParamKind::Bias, config.init));
         let distances = config.distances;
-        Self { heads, ops, input, norms, rotary, distances, sinks, out }
+        Self { heads, ops, dropped, input, norms, rotary, distances, sinks, out }
     }
 
     /// The type of queries, keys and values, and of a cache for them.
@@ -280,15 +290,16 @@ impl Attention {
     ) -> Result<Value> {
         let learned = [self.distances, self.sinks].map(|id| id.map(|id| graph.param(id)));
         let mut inputs: smallvec::SmallVec<[&Value; 6]> = qkv.iter().copied().collect();
+        let ops = self.dropped.as_ref().filter(|_| graph.training()).unwrap_or(&self.ops);
         let op = match (context.segments, context.memory) {
-            (None, _) => &self.ops[0],
+            (None, _) => &ops[0],
             (Some(keys), Some(_)) => {
                 inputs.push(keys);
-                &self.ops[1]
+                &ops[1]
             }
             (Some(both), None) => {
                 inputs.extend([both, both]);
-                &self.ops[2]
+                &ops[2]
             }
         };
         inputs.extend(learned.iter().flatten());

@@ -1,4 +1,4 @@
-use super::{Layer, Program, Slot};
+use super::{Dropout, Layer, Program, Slot};
 use crate::adapter::LowRank;
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Segment, Value};
@@ -41,7 +41,7 @@ pub struct FeedforwardBlock {
 }
 
 /// The layers one by one, where some of them have an adapter or weights in the form of their file,
-/// or gate and up are one matrix.
+/// gate and up are one matrix, or training drops values between them.
 #[derive(Debug)]
 struct Separate {
     adapters: SmallVec<[Option<LowRank>; 3]>,
@@ -51,13 +51,21 @@ struct Separate {
     gate: Arc<dyn Op>,
     /// Takes gate and up apart, if they are one matrix.
     split: Option<Arc<dyn Op>>,
+    /// Dropout of the input of the last layer.
+    dropout: Option<Dropout>,
 }
 
 impl Separate {
-    fn new(op: ff_ops::FeedforwardBlock, adapters: SmallVec<[Option<LowRank>; 3]>) -> Self {
+    fn new(
+        op: ff_ops::FeedforwardBlock,
+        adapters: SmallVec<[Option<LowRank>; 3]>,
+        dropout: Option<Dropout>,
+    ) -> Self {
         let (f, last) = (Activation::Identity, adapters.len() - 1);
         let (plain, adapters) = if op.bf16 {
-            let types = |i: usize| if i == last { DType::F32 } else { DType::BF16 };
+            // Gates alone take bf16; activations and dropout take f32.
+            let inner = if op.gated && dropout.is_none() { DType::BF16 } else { DType::F32 };
+            let types = |i: usize| if i == last { DType::F32 } else { inner };
             let plain = [0, last].map(|i| ff_ops::FeedforwardBf16::op(f, op.bias, types(i)));
             let adapters = adapters.into_iter().enumerate();
             (plain, adapters.map(|(i, a)| a.map(|a| a.in_bf16(types(i)))).collect())
@@ -65,7 +73,7 @@ impl Separate {
             ([0; 2].map(|_| ff_ops::Feedforward::op(f, op.bias)), adapters)
         };
         let (activate, gate) = (Activate::op(op.activation), Gate::op(op.activation));
-        Self { adapters, plain, activate, gate, split: None }
+        Self { adapters, plain, activate, gate, split: None, dropout }
     }
 
     fn is_adapted(&self) -> bool {
@@ -94,7 +102,19 @@ impl FeedforwardBlock {
         op: ff_ops::FeedforwardBlock,
         (features, hidden): (usize, usize),
         [gate, up, down]: [&str; 3],
+        inits: [Init; 2],
+    ) -> Self {
+        Self::with_dropout(builder, op, (features, hidden), [gate, up, down], inits, 0.0)
+    }
+
+    /// The same with dropout in training of this share of the output layer's input.
+    pub fn with_dropout(
+        builder: &mut Builder,
+        op: ff_ops::FeedforwardBlock,
+        (features, hidden): (usize, usize),
+        [gate, up, down]: [&str; 3],
         [init, out_init]: [Init; 2],
+        dropout: f64,
     ) -> Self {
         let fused = op.gated && up.is_empty();
         let (up, width) = if fused { (gate, 2 * hidden) } else { (up, hidden) };
@@ -115,7 +135,9 @@ impl FeedforwardBlock {
         }
         params.extend(biases);
         let split = fused.then(|| Split::op(&[hidden, hidden]));
-        let layers = Separate { split, ..Separate::new(op, adapters) };
+        let dropout = (dropout > 0.0)
+            .then(|| builder.scope(&format!("{down}.input"), |b| Dropout::new(b, dropout)));
+        let layers = Separate { split, ..Separate::new(op, adapters, dropout) };
         Self { op: op.op(), spec: op, params, layers }
     }
 
@@ -140,7 +162,7 @@ impl FeedforwardBlock {
             graph.apply(&separate.plain[usize::from(i == last)], &inputs)
         };
         let z = linear(graph, 0, x)?;
-        let h = if let Some(split) = &separate.split {
+        let mut h = if let Some(split) = &separate.split {
             let parts = graph.apply_all(split, &[&z])?;
             drop(z);
             let [z, u] = parts.as_slice() else {
@@ -153,6 +175,9 @@ impl FeedforwardBlock {
         } else {
             graph.apply(&separate.activate, &[&z])?
         };
+        if let Some(dropout) = &separate.dropout {
+            h = dropout.forward(graph, h)?;
+        }
         linear(graph, last, &h)
     }
 }
@@ -161,7 +186,9 @@ impl Layer for FeedforwardBlock {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let in_file = |&id: &ParamId| graph.params().info(id).spec.segment == Segment::File;
         let layers = &self.layers;
-        if layers.is_adapted() || layers.split.is_some() || self.params.iter().any(in_file) {
+        let drops = layers.dropout.is_some() && graph.training();
+        let separate = layers.is_adapted() || layers.split.is_some() || drops;
+        if separate || self.params.iter().any(in_file) {
             return self.forward_separate(graph, &x);
         }
         let params: SmallVec<[Value; 6]> = self.params.iter().map(|&id| graph.param(id)).collect();

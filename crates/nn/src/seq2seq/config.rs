@@ -4,8 +4,8 @@ use crate::Init;
 use crate::layers::AttentionConfig;
 use crate::transformer::fields::{self, Fields, Result};
 use crate::transformer::{
-    BlockConfig, BlockNames, FeedforwardConfig, LanguageOptions, NormConfig, NormPlace,
-    TransformerNorm,
+    BlockConfig, BlockDropout, BlockNames, FeedforwardConfig, LanguageOptions, NormConfig,
+    NormPlace, TransformerNorm,
 };
 use ff_graph::ParamId;
 use ff_ops::{Activation, DistanceBuckets};
@@ -27,6 +27,8 @@ pub struct EncoderDecoderFamily {
     pub beams: usize,
     /// Whether padding is never written, and a text that must end is ended by its end token.
     pub is_closed: bool,
+    /// Whether its config has one share of dropout for all places.
+    pub(super) has_one_dropout: bool,
     pub(super) names: Names,
     pub(super) read: fn(&Fields<'_>, &mut EncoderDecoderConfig),
 }
@@ -82,6 +84,18 @@ pub struct StackConfig {
     pub head_dim: usize,
     /// The hidden width of the feedforward blocks.
     pub hidden: usize,
+}
+
+/// The shares of values that training drops, scaling up the others.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct EncoderDecoderDropout {
+    /// Of embeddings with their positions, of each residual branch, and of what the last norms of
+    /// encoder and decoder give, where there are any.
+    pub hidden: f64,
+    /// Of the weights of attention.
+    pub attention: f64,
+    /// Of what the activation of the feedforward blocks gives.
+    pub activation: f64,
 }
 
 /// The specification of an encoder with a decoder, read from a `config.json`.
@@ -144,6 +158,8 @@ pub struct EncoderDecoderConfig {
     pub start_token: u32,
     /// The end token of texts.
     pub end_token: u32,
+    /// What was dropped when the model was made.
+    pub dropout: EncoderDecoderDropout,
     /// The standard deviation of new weights.
     pub initializer_range: f64,
     pub(super) json: Map<String, Json>,
@@ -164,6 +180,19 @@ impl EncoderDecoderConfig {
     pub fn with_output(mut self, own: bool) -> Self {
         self.tied = !own;
         self
+    }
+
+    /// The shares that training drops, with others in place of the config's: those of hidden
+    /// values, of attention and of activations. Where a family has one share for all, the first is
+    /// that of all that are not given.
+    pub fn dropout_with(&self, shares: [Option<f64>; 3]) -> EncoderDecoderDropout {
+        let [hidden, attention, activation] = shares;
+        let all = hidden.filter(|_| self.family.has_one_dropout);
+        EncoderDecoderDropout {
+            hidden: hidden.unwrap_or(self.dropout.hidden),
+            attention: attention.or(all).unwrap_or(self.dropout.attention),
+            activation: activation.or(all).unwrap_or(self.dropout.activation),
+        }
     }
 
     /// The text of a `config.json`, with every field that was read.
@@ -209,6 +238,7 @@ impl EncoderDecoderConfig {
             pad_token: 0,
             start_token: 0,
             end_token: 0,
+            dropout: EncoderDecoderDropout::default(),
             initializer_range: 0.02,
             json: Map::new(),
         }
@@ -237,6 +267,7 @@ impl EncoderDecoderConfig {
         decoder: bool,
         distances: Option<ParamId>,
         options: &LanguageOptions,
+        dropout: EncoderDecoderDropout,
     ) -> BlockConfig {
         let (bf16, init) = (options.bf16(), Init::Normal { std: self.initializer_range });
         let StackConfig { heads, head_dim, hidden, .. } = self.stack(decoder);
@@ -258,6 +289,7 @@ impl EncoderDecoderConfig {
             names: names.projections,
             init,
             out_init: init,
+            dropout: dropout.attention,
             bf16,
             ..AttentionConfig::new(heads, self.features)
         };
@@ -274,7 +306,7 @@ impl EncoderDecoderConfig {
             feedforward: FeedforwardConfig::Dense { op, hidden },
             init: [init; 2],
             names,
-            dropout: 0.0,
+            dropout: BlockDropout { branch: dropout.hidden, activation: dropout.activation },
         }
     }
 }

@@ -7,5 +7,5 @@ mod model;
 mod sinusoids;
 
 pub use cache::DecoderCache;
-pub use config::{EncoderDecoderConfig, EncoderDecoderFamily, StackConfig};
+pub use config::{EncoderDecoderConfig, EncoderDecoderDropout, EncoderDecoderFamily, StackConfig};
 pub use model::{EncoderDecoder, EncoderDecoderBatch};

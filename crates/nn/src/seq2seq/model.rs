@@ -1,13 +1,14 @@
 use super::cache::DecoderCache;
-use super::config::{EncoderDecoderConfig, OUTPUT};
+use super::config::{EncoderDecoderConfig, EncoderDecoderDropout, OUTPUT};
 use super::sinusoids::sinusoids;
 use crate::decoder::CausalLoss;
-use crate::layers::{Embedding, Table};
+use crate::layers::{Dropout, Embedding, Table};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output};
 use crate::{Builder, Init, Layer};
-use ff_graph::{Error, Graph, Op, ParamKind, Result, Value};
+use ff_graph::{Error, Graph, Op, ParamKind, Recompute, Result, Value};
 use ff_ops::{Add, Scale};
 use ff_tensor::{DType, Device};
+use std::fmt;
 use std::sync::Arc;
 
 /// A batch of sources and targets.
@@ -58,8 +59,37 @@ pub struct EncoderDecoder {
 /// The layers of the encoder, or of the decoder.
 #[derive(Debug)]
 struct Stack {
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
+    /// The blocks as functions, if the backward pass recomputes them.
+    again: Option<Again>,
     norm: Option<Box<dyn Layer>>,
+    /// Dropout of the embeddings, and of what the last norm gives.
+    dropout: [Option<Dropout>; 2],
+}
+
+/// Blocks as functions of x, of the encoder's output in a decoder, and perhaps of segments.
+struct Again(Vec<Recompute>);
+
+impl fmt::Debug for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Again({})", self.0.len())
+    }
+}
+
+/// A block as a function to run again in the backward pass.
+fn again(block: Arc<Block>, decoder: bool) -> Recompute {
+    Arc::new(move |graph: &mut Graph, inputs: &[Value]| {
+        let context = match (inputs, decoder) {
+            ([_, memory, segments @ ..], true) => {
+                BlockContext { memory: Some((memory, segments.first())), ..BlockContext::default() }
+            }
+            ([_, segments @ ..], false) => {
+                BlockContext { segments: segments.first(), ..BlockContext::default() }
+            }
+            _ => return Err(Error::shape("encoder_decoder", "a block reads x")),
+        };
+        Ok(block.forward(graph, &inputs[0], context)?.0)
+    })
 }
 
 impl Stack {
@@ -68,6 +98,7 @@ impl Stack {
         config: &EncoderDecoderConfig,
         decoder: bool,
         options: &LanguageOptions,
+        dropout: EncoderDecoderDropout,
     ) -> Self {
         let (names, i) = (&config.family.names, usize::from(decoder));
         let (layers, heads) = (config.stack(decoder).layers, config.stack(decoder).heads);
@@ -77,33 +108,69 @@ impl Stack {
                 b.param("weight", [count, heads], ParamKind::Embedding, init)
             })
         });
-        let block = config.block(decoder, distances, options);
-        let layer = |n| b.scope(&format!("{}.{n}", names.layers[i]), |b| Block::new(b, &block));
-        let blocks = (0..layers).map(layer).collect();
+        let block = config.block(decoder, distances, options, dropout);
+        let layer =
+            |n| Arc::new(b.scope(&format!("{}.{n}", names.layers[i]), |b| Block::new(b, &block)));
+        let blocks: Vec<Arc<Block>> = (0..layers).map(layer).collect();
+        let functions = || blocks.iter().cloned().map(|block| again(block, decoder)).collect();
+        let again = options.recompute.then(|| Again(functions()));
         let norm = names.final_norms.map(|names| config.norms().layer(b, names[i]));
-        Self { blocks, norm }
+        let mut drop = |name: &str, p: f64| {
+            let path = format!("{}.{name}", names.layers[i]);
+            (p > 0.0).then(|| b.scope(&path, |b| Dropout::new(b, p)))
+        };
+        let last = if norm.is_some() { dropout.hidden } else { 0.0 };
+        let dropout = [drop("embeddings", dropout.hidden), drop("output", last)];
+        Self { blocks, again, norm, dropout }
     }
 
     /// Its output for embeddings; `context` makes the inputs of a layer besides x.
     fn forward<'a>(
         &self,
         graph: &mut Graph,
-        mut x: Value,
+        x: Value,
         mut context: impl FnMut(usize) -> BlockContext<'a>,
     ) -> Result<Value> {
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(graph, &x, context(i))?.0;
-        }
-        match &self.norm {
-            Some(norm) => norm.forward(graph, x),
+        let drop = |graph: &mut Graph, x: Value, i: usize| match &self.dropout[i] {
+            Some(dropout) => dropout.forward(graph, x),
             None => Ok(x),
+        };
+        let mut x = drop(graph, x, 0)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let context = context(i);
+            x = match &self.again {
+                Some(again) if graph.training() && context.cache.is_none() => {
+                    let mut inputs: smallvec::SmallVec<[&Value; 3]> = smallvec::smallvec![&x];
+                    inputs.extend(context.segments);
+                    if let Some((memory, segments)) = context.memory {
+                        inputs.push(memory);
+                        inputs.extend(segments);
+                    }
+                    graph.recompute(Arc::clone(&again.0[i]), &inputs)?
+                }
+                _ => block.forward(graph, &x, context)?.0,
+            };
         }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(graph, x)?;
+        }
+        drop(graph, x, 1)
     }
 }
 
 impl EncoderDecoder {
     /// Builds the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &EncoderDecoderConfig, options: &LanguageOptions) -> Self {
+        Self::with_dropout(b, config, options, EncoderDecoderDropout::default())
+    }
+
+    /// The same with dropout in training, where `transformers` has it.
+    pub fn with_dropout(
+        b: &mut Builder,
+        config: &EncoderDecoderConfig,
+        options: &LanguageOptions,
+        dropout: EncoderDecoderDropout,
+    ) -> Self {
         let (init, features) = (Init::Normal { std: config.initializer_range }, config.features);
         let (shared, encoder, decoder) = b.scope(config.family.names.body, |b| {
             let shared = b.scope("shared", |b| {
@@ -114,8 +181,8 @@ impl EncoderDecoder {
                     table
                 }
             });
-            let encoder = Stack::new(b, config, false, options);
-            (shared, encoder, Stack::new(b, config, true, options))
+            let encoder = Stack::new(b, config, false, options, dropout);
+            (shared, encoder, Stack::new(b, config, true, options, dropout))
         });
         let weight = if config.tied {
             shared.table().clone()

@@ -72,8 +72,16 @@ pub(crate) struct BlockConfig {
     /// The initialisers of weights that read the residual stream and of weights that add to it.
     pub(crate) init: [Init; 2],
     pub(crate) names: BlockNames,
-    /// The share of values of each residual branch that training drops.
-    pub(crate) dropout: f64,
+    pub(crate) dropout: BlockDropout,
+}
+
+/// The shares of values that training drops in a block, besides those of attention's weights.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BlockDropout {
+    /// Of each residual branch.
+    pub(crate) branch: f64,
+    /// Of what the activation of the feedforward part gives.
+    pub(crate) activation: f64,
 }
 
 impl BlockConfig {
@@ -116,7 +124,7 @@ impl BlockConfig {
             },
             init: [init; 2],
             names,
-            dropout: 0.0,
+            dropout: BlockDropout::default(),
         }
     }
 }
@@ -220,9 +228,10 @@ impl Block {
             b.scope(names.feedforward, |b| Feedforward::new(b, config))
         });
         let norms = [own_norms, cross_norms.unwrap_or_default(), feedforward_norms];
-        let dropout = (config.dropout > 0.0).then(|| {
+        let share = config.dropout.branch;
+        let dropout = (share > 0.0).then(|| {
             ["attention", "cross_attention", "feedforward"]
-                .map(|name| b.scope(name, |b| Dropout::new(b, config.dropout)))
+                .map(|name| b.scope(name, |b| Dropout::new(b, share)))
         });
         Self { attention: own, cross, feedforward, norms, add: Add::op(), dropout }
     }
@@ -309,7 +318,9 @@ impl Feedforward {
         match config.feedforward {
             FeedforwardConfig::Dense { op, hidden } => {
                 let (sizes, names) = ((features, hidden), config.names.layers);
-                Self::Dense(FeedforwardBlock::with_names(b, op, sizes, names, init))
+                let dropout = config.dropout.activation;
+                let block = FeedforwardBlock::with_dropout(b, op, sizes, names, init, dropout);
+                Self::Dense(block)
             }
             FeedforwardConfig::Experts { op, experts, hidden, shared } => Self::Experts(
                 MixtureOfExperts::new(b, op, experts, features, hidden, shared, init[0]),

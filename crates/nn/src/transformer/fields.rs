@@ -168,6 +168,12 @@ impl<'a> Fields<'a> {
         self.value(keys, "a number above 0", |value| value.as_f64().filter(|&v| v > 0.0))
     }
 
+    /// A share below 1, as dropout has it.
+    pub(crate) fn share(&self, key: &'static str, usual: f64) -> f64 {
+        let share = |value: &Value| value.as_f64().filter(|v| (0.0..1.0).contains(v));
+        self.value(&[key], "a number from 0 up and below 1", share).unwrap_or(usual)
+    }
+
     pub(crate) fn flag(&self, key: &'static str, default: bool) -> bool {
         self.value(&[key], "true or false", Value::as_bool).unwrap_or(default)
     }

@@ -7,7 +7,8 @@ mod output;
 mod rope;
 
 pub(crate) use block::{
-    Block, BlockConfig, BlockContext, BlockNames, FeedforwardConfig, NormConfig, RouterLosses,
+    Block, BlockConfig, BlockContext, BlockDropout, BlockNames, FeedforwardConfig, NormConfig,
+    RouterLosses,
 };
 pub use block::{NormPlace, TransformerNorm};
 pub use options::LanguageOptions;

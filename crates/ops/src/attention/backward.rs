@@ -2,6 +2,7 @@
 //! gradients of queries accumulate from tile to tile.
 
 use super::distance::{Lines, over_sequences};
+use super::dropout::Draws;
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
@@ -18,6 +19,7 @@ impl Attention {
     pub(super) fn run_backward<S: Value>(
         &self,
         cx: &Cx<'_>,
+        draws: Option<Draws>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
@@ -130,6 +132,7 @@ impl Attention {
                 };
                 let mut pass = HeadBackward {
                     op: self,
+                    draws,
                     cpu: cx.cpu(),
                     sizes: &sizes,
                     key_head: (b, kv_head),
@@ -250,6 +253,8 @@ impl<'a, S: BlockFloat> Room<'a, S> {
 /// One key head of one sequence.
 struct HeadBackward<'a, S: Value> {
     op: &'a Attention,
+    /// The masks of dropped weights.
+    draws: Option<Draws>,
     cpu: &'a CpuDevice,
     sizes: &'a Sizes,
     /// The sequence and the key head.
@@ -377,6 +382,7 @@ impl<S: Value> HeadBackward<'_, S> {
         }
         let dy = self.dy.rows(b, head, rows.clone());
         let mut sums = self.lines.as_mut().map(|lines| lines.sums(g));
+        let dropped = self.draws.map(|draws| draws.of::<S::Compute>(sizes, (b, head)));
         dispatch(
             cpu,
             #[inline(always)]
@@ -384,7 +390,13 @@ impl<S: Value> HeadBackward<'_, S> {
                 for (i, delta) in deltas.iter_mut().enumerate().take(height) {
                     *delta = product::<S>(y.row(i), dy.row(i));
                 }
+                if let Some(dropped) = dropped {
+                    dropped.apply(dp, rows, keys.start);
+                }
                 scores.gradients(p, dp, width, (&logs, &deltas), sums.as_deref_mut());
+                if let Some(dropped) = dropped {
+                    dropped.apply(p, rows, keys.start);
+                }
             },
         );
         let (p, dp) = (

@@ -317,7 +317,7 @@ impl Attention {
             let y_values = y.slice_mut::<f32>()?;
             let table = table.map(|table| table.slice::<f32>()).transpose()?;
             let sinks = sinks.map(|sinks| sinks.slice::<f32>()).transpose()?;
-            let others = Others { segments: [segments, None], table, sinks };
+            let others = Others { segments: [segments, None], table, sinks, draws: None };
             self.attend_single(device.cpu(), &sizes, &inputs, others, y_values);
             return Ok(y);
         }
@@ -332,7 +332,7 @@ impl Attention {
             let y = y.slice_mut::<S>()?;
             let table = table.map(|t| t.slice::<<S as Stored>::Compute>()).transpose()?;
             let sinks = sinks.map(|s| s.slice::<<S as Stored>::Compute>()).transpose()?;
-            let others = Others { segments: [segments, None], table, sinks };
+            let others = Others { segments: [segments, None], table, sinks, draws: None };
             self.attend_to(device.cpu(), &sizes, &inputs, others, y, None);
             Ok(())
         })?;

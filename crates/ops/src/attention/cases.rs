@@ -1,12 +1,16 @@
 //! The cases of the generic checks.
 
-use super::{Attention, DistanceBuckets, Segments};
+use super::{Attention, AttentionDropout, DistanceBuckets, Segments};
 use ff_graph::{Case, CaseInput, Fill};
 
 /// B, T and S.
 type Dims = [usize; 3];
 
-fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
+fn case(name: &str, op: Attention, dims: Dims) -> Case {
+    Case::new(format!("attention/{name}"), op.op(), inputs(op, dims))
+}
+
+fn inputs(op: Attention, [batch, queries, keys]: Dims) -> Vec<CaseInput> {
     let (wide, narrow) = (op.heads * op.head_dim, op.kv_heads * op.head_dim);
     let mut inputs = if op.fused {
         vec![CaseInput::normal([batch, queries, wide + 2 * narrow])]
@@ -33,7 +37,37 @@ fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
     if op.sinks {
         inputs.push(CaseInput::normal([op.heads]));
     }
-    Case::new(format!("attention/{name}"), op.op(), inputs)
+    inputs
+}
+
+/// With dropped weights.
+pub(crate) fn dropout_cases() -> Vec<Case> {
+    let case = |name: &str, p: f64, op: Attention, dims: Dims| {
+        let dropped = AttentionDropout::op(op, p, name);
+        Case::new(format!("attention_dropout/{name}"), dropped, inputs(op, dims))
+    };
+    let plain = Attention::new(2, 2, 3);
+    let causal = Attention { causal: true, ..plain };
+    let everything = Attention {
+        scale: Some(0.4),
+        soft_cap: Some(1.5),
+        distances: Some(DistanceBuckets { count: 6, far: 5, both: true }),
+        segments: Segments::Both,
+        sinks: true,
+        ..Attention::new(4, 2, 3)
+    };
+    vec![
+        case("none", 0.0, plain, [2, 3, 4]),
+        case("half", 0.5, plain, [2, 5, 5]),
+        case("causal", 0.3, causal, [2, 5, 5]),
+        case("cross", 0.2, Attention { segments: Segments::Keys, ..plain }, [2, 3, 7]),
+        case("fused", 0.4, Attention { fused: true, ..causal }, [2, 5, 5]),
+        case("everything", 0.3, everything, [2, 9, 9]),
+        case("most", 0.9, plain, [1, 4, 4]),
+        case("larger_than_a_tile", 0.1, Attention::new(1, 1, 2), [1, 66, 70]),
+        case("no_keys", 0.5, plain, [1, 2, 0]),
+        case("no_queries", 0.5, plain, [1, 0, 2]),
+    ]
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,6 +1,7 @@
 //! The forward pass: a running softmax over tiles of keys, for a few hundred queries of a head at a
 //! time.
 
+use super::dropout::{Draws, Dropped};
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
@@ -21,12 +22,15 @@ pub(super) struct Others<'a, T> {
     /// The scores by distance.
     pub(super) table: Option<&'a [T]>,
     pub(super) sinks: Option<&'a [T]>,
+    /// The masks of dropped weights.
+    pub(super) draws: Option<Draws>,
 }
 
 impl Attention {
     pub(super) fn run_forward<S: Value>(
         &self,
         cx: &Cx<'_>,
+        draws: Option<Draws>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
@@ -48,7 +52,8 @@ impl Attention {
             _ => None,
         };
         let table = self.table().map(|at| x[at].slice::<S::Compute>()).transpose()?;
-        self.attend_to(cx.cpu(), &sizes, &inputs, Others { segments, table, sinks }, y, logs);
+        let others = Others { segments, table, sinks, draws };
+        self.attend_to(cx.cpu(), &sizes, &inputs, others, y, logs);
         Ok(())
     }
 
@@ -58,7 +63,7 @@ impl Attention {
         cpu: &CpuDevice,
         sizes: &Sizes,
         inputs: &Inputs<'_, S>,
-        Others { segments, table, sinks }: Others<'_, S::Compute>,
+        Others { segments, table, sinks, draws }: Others<'_, S::Compute>,
         y: &mut [S],
         logs: Option<&mut [S::Compute]>,
     ) {
@@ -96,6 +101,7 @@ impl Attention {
                         mask,
                         scores: Scores::new(self, head).with_line(line, keys),
                         sink: sinks.map(|sinks| sinks[head]),
+                        dropped: draws.map(|draws| draws.of(sizes, (b, head))),
                         query: &query,
                         keys: (inputs.k, inputs.v, b, kv_head),
                         y: y.block(0..queries, g * dim..(g + 1) * dim),
@@ -154,6 +160,7 @@ struct HeadForward<'a, S: Value> {
     scores: Scores<'a, S::Compute>,
     /// The score without a key.
     sink: Option<S::Compute>,
+    dropped: Option<Dropped<S::Compute>>,
     query: &'a dyn Fn(Range<usize>) -> MatRef<'a, S>,
     /// Keys, values, their sequence and their head.
     keys: (Heads<'a, S>, Heads<'a, S>, usize, usize),
@@ -223,6 +230,13 @@ impl<S: Value> HeadForward<'_, S> {
                     #[inline(always)]
                     || scores.softmax(x, width, greatest, sums, (y, dim)),
                 );
+                if let Some(dropped) = self.dropped {
+                    dispatch(
+                        cpu,
+                        #[inline(always)]
+                        || dropped.apply(x, &some, first),
+                    );
+                }
                 let p = MatRef::strided(x, some.len(), width, TILE, 1);
                 let y = MatMut::new(y, some.len(), dim);
                 S::multiply_block(cpu, p, packed_v, y, BlockTrim::Depth(band), add);
@@ -250,7 +264,13 @@ impl<S: Value> HeadForward<'_, S> {
             // The softmax over a single score is 1, whatever the score.
             (Some(s), None) if self.sink.is_none() => {
                 let value = v.rows(b, kv_head, s..s + 1);
-                self.y.row(t).copy_from_slice(value.row(0));
+                let Some(dropped) = self.dropped else {
+                    return self.y.row(t).copy_from_slice(value.row(0));
+                };
+                let factor = dropped.factor(t, s);
+                for (y, v) in self.y.row(t).iter_mut().zip(value.row(0)) {
+                    *y = S::from_compute(factor * v.compute());
+                }
             }
             // Every score is −∞: no weights are correct.
             _ if no_weight => self.y.row(t).fill(S::from_compute(S::Compute::of(f64::NAN))),

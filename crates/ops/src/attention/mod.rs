@@ -4,6 +4,7 @@ mod backward;
 mod cache;
 mod cases;
 mod distance;
+mod dropout;
 mod forward;
 mod layout;
 mod mask;
@@ -15,8 +16,9 @@ mod sinks;
 mod tests;
 
 pub use cache::KeyValueCache;
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, dropout_cases};
 pub use distance::DistanceBuckets;
+pub use dropout::AttentionDropout;
 
 use ff_graph::for_stored;
 use ff_graph::{Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec};
@@ -316,7 +318,7 @@ impl Op for Attention {
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
     ) -> OpResult {
-        for_stored!(x[0].dtype(), S => self.run_forward::<S>(cx, x, y, saved))
+        for_stored!(x[0].dtype(), S => self.run_forward::<S>(cx, None, x, y, saved))
     }
 
     fn backward(
@@ -326,7 +328,7 @@ impl Op for Attention {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> OpResult {
-        for_stored!(kept.spec(0).dtype, S => self.run_backward::<S>(cx, kept, dy, dx))
+        for_stored!(kept.spec(0).dtype, S => self.run_backward::<S>(cx, None, kept, dy, dx))
     }
 }
 

@@ -20,7 +20,7 @@ impl Attention {
         cpu: &CpuDevice,
         sizes: &Sizes,
         inputs: &Inputs<'_, f32>,
-        Others { segments: [segments, _], table, sinks }: Others<'_, f32>,
+        Others { segments: [segments, _], table, sinks, .. }: Others<'_, f32>,
         y: &mut [f32],
     ) {
         let &Sizes { batch, keys, heads, kv_heads, dim, .. } = sizes;

@@ -1,6 +1,9 @@
 //! Marian (Junczys-Dowmunt et al., 2018).
 
-use super::{EncoderDecoderConfig, EncoderDecoderFamily, Fields, Names, StackConfig, token};
+use super::{
+    EncoderDecoderConfig, EncoderDecoderDropout, EncoderDecoderFamily, Fields, Names, StackConfig,
+    token,
+};
 use crate::transformer::fields::{
     MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS,
 };
@@ -11,6 +14,7 @@ pub(super) static FAMILY: EncoderDecoderFamily = EncoderDecoderFamily {
     name: "marian",
     beams: 4,
     is_closed: true,
+    has_one_dropout: false,
     names: Names {
         body: "model",
         layers: ["encoder.layers", "decoder.layers"],
@@ -77,5 +81,10 @@ fn read(fields: &Fields<'_>, config: &mut EncoderDecoderConfig) {
     config.pad_token = token("pad_token_id");
     config.start_token = token("decoder_start_token_id");
     config.end_token = token("eos_token_id");
+    config.dropout = EncoderDecoderDropout {
+        hidden: fields.share("dropout", 0.1),
+        attention: fields.share("attention_dropout", 0.0),
+        activation: fields.share("activation_dropout", 0.0),
+    };
     config.initializer_range = fields.positive(&["init_std"]).unwrap_or(0.02);
 }

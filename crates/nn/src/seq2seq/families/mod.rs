@@ -3,7 +3,9 @@
 mod marian;
 mod t5;
 
-use super::config::{EncoderDecoderConfig, EncoderDecoderFamily, Names, StackConfig};
+use super::config::{
+    EncoderDecoderConfig, EncoderDecoderDropout, EncoderDecoderFamily, Names, StackConfig,
+};
 use crate::ConfigError;
 use crate::transformer::fields::{self, Fields, MOST_TOKENS, Result};
 use serde_json::{Map, Value as Json};

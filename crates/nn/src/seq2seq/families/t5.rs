@@ -1,6 +1,9 @@
 //! T5 (Raffel et al., 2020); T5 1.1, Flan-T5 and UL2 have the same keys, and mT5 other defaults.
 
-use super::{EncoderDecoderConfig, EncoderDecoderFamily, Fields, Names, StackConfig, token};
+use super::{
+    EncoderDecoderConfig, EncoderDecoderDropout, EncoderDecoderFamily, Fields, Names, StackConfig,
+    token,
+};
 use crate::transformer::fields::{
     MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_POSITIONS,
 };
@@ -13,6 +16,7 @@ const T5: EncoderDecoderFamily = EncoderDecoderFamily {
     name: "t5",
     beams: 1,
     is_closed: false,
+    has_one_dropout: true,
     names: Names {
         body: "",
         layers: ["encoder.block", "decoder.block"],
@@ -92,6 +96,8 @@ fn read(fields: &Fields<'_>, config: &mut EncoderDecoderConfig, usual: &str) {
     config.pad_token = token("pad_token_id", 0);
     config.start_token = token("decoder_start_token_id", config.pad_token);
     config.end_token = token("eos_token_id", 1);
+    let share = fields.share("dropout_rate", 0.1);
+    config.dropout = EncoderDecoderDropout { hidden: share, attention: share, activation: share };
     let factor = fields.positive(&["initializer_factor"]).unwrap_or(1.0);
     config.initializer_range = factor / (config.features as f64).sqrt();
 }
