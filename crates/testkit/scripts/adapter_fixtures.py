@@ -3,7 +3,7 @@
     python crates/testkit/scripts/adapter_fixtures.py [NAME...]
 
 A folder of fixtures/adapter is an adapter with `expected.safetensors`: tokens, the logits of the model with it, and
-the losses of six steps of training it on these tokens.
+the losses of six steps of training it on these tokens, which are source and target of an encoder with a decoder.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 ADAPTERS = {
@@ -95,15 +95,22 @@ ADAPTERS = {
         "llama",
         dict(r=3, lora_alpha=5, target_modules=["q_proj", "o_proj"], layers_to_transform=[1], layers_pattern="layers"),
     ),
+    # Encoders with decoders.
+    "t5": ("t5", dict(r=3, lora_alpha=5, target_modules=["q", "v", "wo"], rank_pattern={r"decoder.*\.wo": 2})),
+    "t5_dora": ("t5_gated", dict(r=2, lora_alpha=4, target_modules="all-linear", use_dora=True)),
+    "marian": ("marian", dict(r=2, lora_alpha=4, target_modules=["q_proj", "out_proj", "fc1"], lora_bias=True)),
 }
+PAIRS = {"t5", "t5_gated", "marian"}
 
 for name in sys.argv[1:] or ADAPTERS:
     base, options = ADAPTERS[name]
     torch.manual_seed(0)
     folder = FIXTURES / "adapter" / name
     shutil.rmtree(folder, ignore_errors=True)
-    model = AutoModelForCausalLM.from_pretrained(FIXTURES / "language" / base, dtype=torch.float32).eval()
-    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+    pair = base in PAIRS
+    kind, task = (AutoModelForSeq2SeqLM, "SEQ_2_SEQ_LM") if pair else (AutoModelForCausalLM, "CAUSAL_LM")
+    model = kind.from_pretrained(FIXTURES / "language" / base, dtype=torch.float32).eval()
+    model = get_peft_model(model, LoraConfig(task_type=task, **options)).eval()
     for parameter_name, parameter in model.named_parameters():
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -111,11 +118,13 @@ for name in sys.argv[1:] or ADAPTERS:
             # What the adapter has beside A and B begins as the base model's.
             parameter.data *= 1 + 0.2 * torch.randn_like(parameter)
             parameter.data += 0.05 * torch.randn_like(parameter)
-    tokens = torch.randint(0, 41, (12,))
+    tokens = torch.randint(5, 38, (12,)) if pair else torch.randint(0, 41, (12,))
+    # A target reads the same tokens, and those before.
+    forward = lambda: model(tokens[None], **({"decoder_input_ids": tokens[None]} if pair else {})).logits[0]
     if invocation := options.get("alora_invocation_tokens"):
         tokens[2:4] = tokens[7:9] = torch.tensor(invocation)
     with torch.no_grad():
-        logits = model(tokens[None]).logits[0]
+        logits = forward()
     model.peft_config["default"].base_model_name_or_path = f"../../language/{base}"
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
@@ -125,7 +134,7 @@ for name in sys.argv[1:] or ADAPTERS:
     losses = []
     for _ in range(6):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(tokens[None]).logits[0, :-1], tokens[1:])
+        loss = torch.nn.functional.cross_entropy(forward()[:-1], tokens[1:])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -21,7 +21,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, logging
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, logging
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures/language"
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789 +=?"
@@ -61,8 +61,15 @@ KINDS = {
     "Mixtral, experts of a layer": ("mixtral", ['experts=["layers.1*.gate_up_proj"]', 'targets=["q_proj"]']),
     "GPT-OSS, experts": ("gpt_oss", ['experts=["gate_up_proj"]', 'targets=["q_proj"]']),
     "GPT-OSS, all experts": ("gpt_oss", ['experts=["gate_up_proj", "down_proj"]', "rank=3"]),
+    "T5": ("t5_text", []),
+    "T5, DoRA, some layers": ("t5_text", ["dora=true", 'targets=["decoder.*.q", "wo"]', "rank=3"]),
+    "Marian": ("marian_text", ["rank_stabilized=true"]),
+    "Marian, dropout": ("marian_text", ["dropout=0.1", 'exclude=["encoder_attn"]', "alpha=5"]),
 }
+# Encoders with decoders, with tokenizers of their own.
+PAIRS = ("t5_text", "marian_text")
 RUN = ["data.valid=0", "train.epochs=4", "train.batch_size=2", "sample.max_tokens=1"]
+RUN_OF_PAIRS = ["data.split.valid=0", "train.epochs=4", "train.batch_size=2", "train.dropout=0"]
 
 
 def tiny(base, folder):
@@ -86,17 +93,20 @@ def difference(adapter, base, ids, ours):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=".*adapter keys.*")
         warnings.filterwarnings("error", message=".*not found.*")
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        pair = base.name in PAIRS
+        model = (AutoModelForSeq2SeqLM if pair else AutoModelForCausalLM).from_pretrained(base, dtype=torch.float32)
         model = PeftModel.from_pretrained(model, adapter).eval()
         stored = load_file(adapter / "adapter_model.safetensors")
         opened = get_peft_model_state_dict(model, save_embedding_layers=False)
         assert set(stored) == set(opened), set(stored) ^ set(opened)
         for name, values in opened.items():
             assert torch.equal(values, stored[name]), name
+        tokens = torch.tensor([ids])
+        forward = lambda: model(tokens, **({"decoder_input_ids": tokens} if pair else {})).logits[0]
         with torch.no_grad():
-            logits = model(torch.tensor([ids])).logits[0]
+            logits = forward()
             with model.disable_adapter():
-                plain = model(torch.tensor([ids])).logits[0]
+                plain = forward()
     ours = torch.tensor(ours).reshape(logits.shape)
     return tuple(values.abs().max().item() for values in (logits - ours, logits - plain, logits))
 
@@ -117,13 +127,15 @@ def main():
         both = "lm_head" in str(settings) and "keep_tied=false" not in settings
         if given and (family not in ("llama", "gemma2") or both):
             continue
-        base = given or place / family
+        pair = family in PAIRS
+        base = FIXTURES / family if pair else given or place / family
         if not base.exists():
             tiny(family, base)
         run, out = place / f"run{i}", place / "logits"
         rate = f"optimizer.lr={0.002 if given else 0.02}"
-        sets = [f"--set={setting}" for setting in [rate, *RUN, *(f"adapter.{setting}" for setting in settings)]]
-        command = [program, "finetune", base, "--data", place / "sums.jsonl", "--out", run, "--quiet", *sets]
+        sets = [f"--set={setting}" for setting in [rate, *(RUN_OF_PAIRS if pair else RUN), *(f"adapter.{setting}" for setting in settings)]]
+        columns = ["--source", "prompt", "--target", "completion"] if pair else []
+        command = [program, "finetune", base, "--data", place / "sums.jsonl", *columns, "--out", run, "--quiet", *sets]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             failed.append(kind)

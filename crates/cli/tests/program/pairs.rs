@@ -109,6 +109,46 @@ fn an_adapter_is_merged_and_a_recipe_says_the_same() {
     run(&folder, "finetune run/recipe.toml --out again --quiet").ok();
     let bytes = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
     assert!(bytes("run").unwrap() == bytes("again").unwrap());
+    // The adapter alone, as PEFT has it: beside its model, in place of it, and merged.
+    let config = folder.read("run/adapter/adapter_config.json");
+    assert!(config.contains("SEQ_2_SEQ_LM") && config.contains("\"marian\""), "{config}");
+    std::fs::create_dir(folder.path().join("lora")).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        let from = folder.path().join("run/adapter").join(file);
+        std::fs::copy(from, folder.path().join("lora").join(file)).unwrap();
+    }
+    run(&folder, "merge marian --adapter lora --out merged").ok();
+    assert!(
+        bytes("run").unwrap()
+            == std::fs::read(folder.path().join("merged/model.safetensors")).unwrap()
+    );
+    run(&folder, "merge run --out copied").ok();
+    assert!(
+        bytes("run").unwrap()
+            == std::fs::read(folder.path().join("copied/model.safetensors")).unwrap()
+    );
+    let write = |model: &str| {
+        let line = format!("generate {model} --prompt t:a --quiet --max-tokens 9 --beams 1");
+        run(&folder, &line).ok().stdout
+    };
+    let written = write("run");
+    for model in ["lora", "marian --adapter lora", "merged"] {
+        assert_eq!(write(model), written, "{model}");
+    }
+    let judge =
+        "--data pairs.csv --set data.source=en --set data.target=de --set data.prefix=t: --json";
+    let loss = |model: &str| {
+        let found = run(&folder, &format!("evaluate {model} {judge}")).ok().json();
+        value(&found, "loss", "value")
+    };
+    assert!((loss("lora") - loss("merged")).abs() < 1e-5 && loss("marian") > loss("lora") + 0.1);
+    let none = run(&folder, "merge marian --out nothing");
+    none.fails(2, &["there is no adapter to merge"]);
+    let onto = "finetune lora --data pairs.csv --source en --target de --out more";
+    run(&folder, onto).fails(1, &["is an adapter", "feedforward merge"]);
+    run(&folder, "generate lora --adapter lora --prompt a").fails(1, &["is an adapter itself"]);
+    run(&folder, "generate t5 --adapter lora --prompt a").fails(1, &["does not have"]);
+
     let more = "finetune run/recipe.toml --out longer --set train.epochs=5 --set train.seed=1";
     run(&folder, &format!("{more} --quiet")).ok();
     let compared = run(&folder, "compare run longer").ok();
@@ -129,7 +169,9 @@ fn an_adapter_is_merged_and_a_recipe_says_the_same() {
 #[test]
 fn a_killed_run_on_pairs_ends_with_the_same_bits() {
     let folder = prepared("pairs-killed");
-    let options = format!("--data pairs.csv --source en --target de {SETS} --set train.epochs=40");
+    let options = format!(
+        "--data pairs.csv --source en --target de {SETS} --set train.epochs=40 --set train.dropout=0.1"
+    );
     for kind in ["--full", "--lora-rank=2"] {
         run(&folder, &format!("finetune t5 {options} {kind} --quiet --out whole{kind}")).ok();
         let out = format!("run{kind}");

@@ -1,7 +1,7 @@
 //! A base model and an adapter as one model.
 
 use crate::error::Result;
-use crate::language::{LanguageModel, SaveOptions};
+use crate::language::{LanguageModel, SaveOptions, Translator, adapter_folder, model_folder};
 use ff_nn::models::LanguageOptions;
 use ff_tensor::{Device, DeviceOptions};
 use std::path::Path;
@@ -29,6 +29,16 @@ pub fn merge(
     let device = Device::open(options)?;
     let adapters: Vec<&Path> = adapter.into_iter().collect();
     let options = LanguageOptions::default();
+    if Translator::is_at(model)? {
+        // The model of a run that trained an adapter has it already.
+        let merged = adapter.is_none() && model_folder(model).is_ok();
+        let merged = merged && adapter_folder(model).is_some();
+        let mut model = Translator::open_with_adapter(model, adapter, &device, &options)?;
+        if !merged {
+            model.merge_adapter()?;
+        }
+        return model.save(out, &SaveOptions::default());
+    }
     let mut model = LanguageModel::open_with_adapters(model, &adapters, &device, &options)?;
     model.merge_adapter()?;
     model.save(out, &SaveOptions::default())

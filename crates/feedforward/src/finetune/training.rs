@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::language::objective::LanguageObjective;
 use crate::language::{
-    LanguageModel, Samples, SaveOptions, Translator, begin_adapter, folder_config, model_folder,
-    read_generation, read_weights, write_adapter,
+    Base, LanguageModel, Samples, SaveOptions, Translator, begin_adapter, folder_config,
+    model_folder, read_generation, read_weights, write_adapter,
 };
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
@@ -237,7 +237,7 @@ impl Task for FineTuning {
         if self.recipe.trains_adapter() {
             let draft = self.draft();
             let (config, base) = (self.adapter(), &self.recipe.base.model);
-            let base = (base.as_path(), &self.config);
+            let base = (base.as_path(), Base::Decoder(&self.config));
             write_adapter(&folder.adapter(), &config, base, graph.params(), draft.places())?;
             self.tokenizer.save(&folder.adapter())?;
         } else {

@@ -40,9 +40,9 @@ pub use tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, Windo
 pub use task::{plan, pretrain};
 
 pub(crate) use model::{
-    PairText, Places, TASK_HEAD, TargetWriter, TranslatorFolder, begin_adapter, encoder_batch,
-    folder_config, hash_weights, is_adapter, merge_trained, read_encoder, read_generation,
-    read_tokenizer, sizes_in_file, write_adapter,
+    Base, PairText, Places, TASK_HEAD, TargetWriter, TranslatorFolder, adapter_folder,
+    begin_adapter, encoder_batch, folder_config, hash_weights, is_adapter, merge_trained,
+    read_encoder, read_generation, read_tokenizer, sizes_in_file, without_adapter, write_adapter,
 };
 pub(crate) use report::{curves, samples as report_samples};
 pub(crate) use samples::{Sample, Samples};

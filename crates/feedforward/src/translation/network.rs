@@ -3,18 +3,19 @@
 use super::recipe::TranslationRecipe;
 use crate::error::Result;
 use crate::language::{
-    Places, SaveOptions, Translator, TranslatorFolder, begin_adapter, is_adapter, merge_trained,
+    Base, Places, SaveOptions, Translator, TranslatorFolder, begin_adapter, is_adapter,
+    merge_trained, without_adapter, write_adapter,
 };
-use ff_graph::{Graph, Mode, Params};
-use ff_nn::models::{EncoderDecoder, EncoderDecoderConfig, LanguageOptions};
+use crate::run::folder::RunFolder;
+use ff_graph::{Graph, Mode};
+use ff_nn::models::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderDropout, LanguageOptions};
 use ff_nn::{Builder, matches};
 use ff_settings::ConfigError;
 use ff_tensor::{DType, Device};
-use std::path::Path;
 
 /// A model that learns.
 pub(crate) struct Network {
-    /// With the loss of the recipe.
+    /// With the loss and the dropout of the recipe.
     pub(super) learner: EncoderDecoder,
     /// The same parameters, with plain cross-entropy.
     pub(super) plain: EncoderDecoder,
@@ -43,9 +44,10 @@ pub(super) fn options(recipe: &TranslationRecipe) -> LanguageOptions {
 impl Draft {
     pub(super) fn new(recipe: &TranslationRecipe, config: &EncoderDecoderConfig) -> Self {
         let learning = options(recipe);
-        let (mut builder, learner) = register(recipe, config, &learning);
+        let dropout = recipe.dropout(config);
+        let (mut builder, learner) = register(recipe, config, &learning, dropout);
         let plain = LanguageOptions { label_smoothing: 0.0, ..learning };
-        let (_, plain) = register(recipe, config, &plain);
+        let (_, plain) = register(recipe, config, &plain, EncoderDecoderDropout::default());
         if recipe.trains_adapter() {
             builder.freeze_where(|name| !is_adapter(name));
         } else {
@@ -117,7 +119,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Writes what was trained as a model of its own; an adapter is merged into it.
+    /// Writes what was trained as a model of its own; an adapter as PEFT does, and merged into the
+    /// model.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
@@ -126,22 +129,20 @@ impl Draft {
         recipe: &TranslationRecipe,
         base: &TranslatorFolder,
         (network, mut graph): (EncoderDecoder, Graph),
-        folder: &Path,
+        folder: &RunFolder,
     ) -> Result<()> {
         let options = options(recipe);
         let mut model = network;
         if recipe.trains_adapter() {
             let (device, config) = (graph.device().clone(), recipe.adapter.config(&[]));
+            let origin = (recipe.base.model.as_path(), Base::Pair(&base.config));
+            write_adapter(&folder.adapter(), &config, origin, graph.params(), self.places())?;
             merge_trained(graph.params_mut(), &config, self.places(), &device)?;
-            let mut builder = Builder::new();
-            model = EncoderDecoder::new(&mut builder, &base.config, &options);
-            let mut params = builder.build_zeroed(graph.device(), DType::F32, false)?;
-            copy(graph.params(), &mut params)?;
-            graph = Graph::new(graph.device(), params);
+            (model, graph) = without_adapter(&base.config, graph.params(), &device, &options)?;
         }
         graph.set_mode(Mode::Eval);
         let mut saved = Translator::new(base.clone(), (model, graph), &options);
-        saved.save(folder, &SaveOptions::default())
+        saved.save(&folder.model(), &SaveOptions::default())
     }
 }
 
@@ -150,23 +151,13 @@ fn register(
     recipe: &TranslationRecipe,
     config: &EncoderDecoderConfig,
     options: &LanguageOptions,
+    dropout: EncoderDecoderDropout,
 ) -> (Builder, EncoderDecoder) {
     let mut builder = Builder::new();
-    let mut model = EncoderDecoder::new(&mut builder, config, options);
+    let mut model = EncoderDecoder::with_dropout(&mut builder, config, options, dropout);
     if recipe.trains_adapter() {
         builder.adapt("", recipe.adapter.config(&[]));
-        model = EncoderDecoder::new(&mut builder, config, options);
+        model = EncoderDecoder::with_dropout(&mut builder, config, options, dropout);
     }
     (builder, model)
-}
-
-/// Copies the parameters of these names.
-fn copy(from: &Params, to: &mut Params) -> Result<()> {
-    let ids: Vec<_> = to.iter().map(|(id, info)| (id, info.spec.name.clone())).collect();
-    for (id, name) in ids {
-        if let Some(own) = from.id(&name) {
-            to.values_mut::<f32>(id)?.copy_from_slice(from.values::<f32>(own)?);
-        }
-    }
-    Ok(())
 }

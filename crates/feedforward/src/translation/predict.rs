@@ -48,7 +48,8 @@ pub fn predict(
     let nulls = &recipe.data.null_values;
     let mut rows = TextRows::open_columns(&options.data, &columns, nulls, BLOCK)?;
     let device = open_device(&recipe, options.device)?;
-    let mut translator = Translator::open_to_generate(&model, &device, &language_options(&recipe))?;
+    let mut translator =
+        Translator::open_to_generate(&model, None, &device, &language_options(&recipe))?;
     let usual = base.usual();
     let given = |key: &str| options.set.iter().any(|set| set.trim_start().starts_with(key));
     let settings = &recipe.evaluate;

@@ -6,6 +6,7 @@ use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::{Incidentals, TaskRecipe};
 use crate::sequence::check_optimizer;
 use ff_nn::Precision;
+use ff_nn::models::{EncoderDecoderConfig, EncoderDecoderDropout};
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
 use ff_table::{DataConfig, SplitConfig, SplitKind};
 use ff_train::TrainConfig;
@@ -166,6 +167,16 @@ pub struct TranslationConfig {
     /// `decoder.*` for T5's decoder.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<String>,
+    /// The share of values that training drops, in place of the one in the model's config
+    /// (`dropout`, and T5's `dropout_rate`, which is that of attention and activations, too).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// The same of the weights of attention (`attention_dropout`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_dropout: Option<f64>,
+    /// The same of what the activations give (`activation_dropout`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation_dropout: Option<f64>,
     /// Passes over the pairs.
     pub epochs: usize,
     /// The most optimiser steps; overrides `epochs` where given.
@@ -192,6 +203,9 @@ impl Default for TranslationConfig {
     fn default() -> Self {
         Self {
             weights: Vec::new(),
+            dropout: None,
+            attention_dropout: None,
+            activation_dropout: None,
             epochs: 3,
             steps: None,
             batch_size: 16,
@@ -240,6 +254,12 @@ impl TranslationRecipe {
     /// Whether an adapter is trained, and not the model's own weights.
     pub(super) fn trains_adapter(&self) -> bool {
         self.train.weights.is_empty()
+    }
+
+    /// The shares that training drops.
+    pub(super) fn dropout(&self, config: &EncoderDecoderConfig) -> EncoderDecoderDropout {
+        let train = &self.train;
+        config.dropout_with([train.dropout, train.attention_dropout, train.activation_dropout])
     }
 
     /// Puts in the rate that the recipe does not name.
@@ -328,7 +348,13 @@ impl TranslationRecipe {
             let message = "pairs are split at random here, or given by valid_path and test_path";
             return Err(ConfigError::new("data.split", message));
         }
-        Range::AtLeast(0.0).check("loss.label_smoothing", self.loss.label_smoothing)?;
+        for (key, share) in [
+            ("train.dropout", train.dropout),
+            ("train.attention_dropout", train.attention_dropout),
+            ("train.activation_dropout", train.activation_dropout),
+        ] {
+            Range::BelowOne.check(key, share.unwrap_or(0.0))?;
+        }
         Range::BelowOne.check("loss.label_smoothing", self.loss.label_smoothing)?;
         Range::AtLeast(0.0).check("train.checkpoint_seconds", train.checkpoint_seconds)?;
         // What a table checks of its file and split.

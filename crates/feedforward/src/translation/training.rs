@@ -25,6 +25,7 @@ use crate::words::{count, plural, setting};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
 use ff_nn::Precision;
+use ff_nn::models::EncoderDecoderDropout;
 use ff_report::ReportData;
 use ff_tensor::Device;
 use ff_train::{Event, Objective};
@@ -77,6 +78,11 @@ impl Task for Translating {
             return Err(Error::run(&recipe.base.model, message));
         }
         let base = TranslatorFolder::open(&path)?;
+        if base.adapter.is_some() {
+            let message = "is an adapter; merge it into its model first (feedforward merge), or name the model to \
+                           train another one";
+            return Err(Error::run(&recipe.base.model, message));
+        }
         base.text()?;
         recipe.add_rate(base.config.family.name);
         Draft::new(&recipe, &base.config).check(&recipe)?;
@@ -146,6 +152,7 @@ impl Task for Translating {
             0.0 => String::new(),
             share => format!(" · label smoothing {}", setting(share)),
         };
+        let dropout = dropped(self.recipe.dropout(config));
         let optimizer = &self.recipe.optimizer;
         Work {
             layers: format!(
@@ -153,7 +160,7 @@ impl Task for Translating {
                 config.family.name, config.encoder.layers, config.decoder.layers, config.features
             ),
             training: format!(
-                "{} {}{smoothing} · {} pairs · {length}{precision}",
+                "{} {}{smoothing}{dropout} · {} pairs · {length}{precision}",
                 optimizer.kind,
                 setting(optimizer.lr()),
                 self.step()
@@ -220,7 +227,7 @@ impl Task for Translating {
         let parts = [beside(valid, 0), beside(test, 1)];
         watcher.event(Event::Phase("saving the model"));
         let trained = (network.plain, graph);
-        self.draft().save(&self.recipe, &self.base, trained, &folder.model())?;
+        self.draft().save(&self.recipe, &self.base, trained, folder)?;
         let [valid, test] = &parts;
         let text = format!("{:#}\n", json!({ "valid": valid, "test": test }));
         write_text(&folder.scores(), &text)?;
@@ -300,5 +307,19 @@ impl Task for Translating {
             "make train.batch_size smaller and train.accumulate larger, or set base.recompute=true"
         }
         .into())
+    }
+}
+
+/// What training drops, in a line.
+fn dropped(dropout: EncoderDecoderDropout) -> String {
+    let EncoderDecoderDropout { hidden, attention, activation } = dropout;
+    match [hidden, attention, activation].map(setting) {
+        [all, attention, activation] if all == attention && all == activation => match &*all {
+            "0" => String::new(),
+            all => format!(" · dropout {all}"),
+        },
+        [hidden, attention, activation] => {
+            format!(" · dropout {hidden} (attention {attention}, activations {activation})")
+        }
     }
 }

@@ -114,6 +114,41 @@ fn micro_batches_are_one_batch_and_padding_changes_nothing() {
 }
 
 #[test]
+fn dropout_is_that_of_the_config_unless_the_recipe_has_another() {
+    let (stored, place) = (stored(), tempfile::tempdir().unwrap());
+    for (name, key) in [("t5_text", "dropout_rate"), ("marian_text", "dropout")] {
+        // The fixture has none.
+        let dropping = place.path().join(name);
+        std::fs::create_dir_all(&dropping).unwrap();
+        for entry in std::fs::read_dir(fixture(name)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dropping.join(path.file_name().unwrap())).unwrap();
+        }
+        let config = std::fs::read_to_string(dropping.join("config.json")).unwrap();
+        let changed = config.replace(&format!("\"{key}\": 0.0"), &format!("\"{key}\": 0.2"));
+        assert_ne!(config, changed, "{name}");
+        std::fs::write(dropping.join("config.json"), changed).unwrap();
+        let run = |out: &str, model: &Path, sets: &[&str]| {
+            let sets: Vec<String> =
+                ["train.epochs=3"].iter().chain(sets).map(|&set| set.to_owned()).collect();
+            let recipe = recipe(place.path(), &stored, model, &sets);
+            let out = place.path().join(format!("{name}-{out}"));
+            let options = TrainOptions { out: Some(out.clone()), ..TrainOptions::default() };
+            translation::train(&recipe, &options, &mut ()).unwrap();
+            losses(&out)
+        };
+        let plain = run("plain", &fixture(name), &[]);
+        let dropped = run("dropped", &dropping, &[]);
+        assert!(dropped[0] != plain[0], "{name}: {dropped:?}");
+        assert_eq!(run("none", &dropping, &["train.dropout=0"]), plain, "{name}");
+        assert_eq!(run("named", &fixture(name), &["train.dropout=0.2"]), dropped, "{name}");
+        assert_eq!(run("again", &dropping, &["base.recompute=true"]), dropped, "{name}");
+        let attention = run("attention", &dropping, &["train.attention_dropout=0.4"]);
+        assert!(attention != dropped && attention != plain, "{name}");
+    }
+}
+
+#[test]
 fn a_merged_adapter_has_the_loss_of_the_trained_one() {
     let (stored, place) = (stored(), tempfile::tempdir().unwrap());
     for (i, more) in ["adapter.rank=4", "adapter.dora=true"].into_iter().enumerate() {

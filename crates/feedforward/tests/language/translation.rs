@@ -4,12 +4,13 @@ use super::parity::{LOGITS, LOSSES, adamw, difference, gradients};
 use super::{expected, fixture, ints, segments, targets};
 use feedforward::formats::TensorFile;
 use feedforward::graph::{Graph, Mode, ParamId, Value};
-use feedforward::language::{SaveOptions, TranslateOptions, Translator};
+use feedforward::language::{LanguageModel, SaveOptions, TranslateOptions, Translator};
 use feedforward::nn::models::{
     EncoderDecoder, EncoderDecoderBatch, EncoderDecoderConfig, LanguageOptions, plain_file_tensors,
 };
 use feedforward::nn::{Builder, Precision};
 use feedforward::tensor::{DType, Device, Tensor};
+use std::path::{Path, PathBuf};
 
 /// The fixtures of encoders with decoders.
 const PAIRS: [&str; 6] = ["marian", "t5", "t5_gated", "t5_silu", "t5_gelu", "mt5"];
@@ -103,7 +104,7 @@ fn greedy_and_beam_search_token_by_token() {
 /// their file.
 fn written(name: &str) -> usize {
     let (device, options) = (Device::default(), LanguageOptions::default());
-    let in_file = Translator::open_to_generate(&fixture(name), &device, &options).unwrap();
+    let in_file = Translator::open_to_generate(&fixture(name), None, &device, &options).unwrap();
     writes(name, in_file) + writes(name, open(name))
 }
 
@@ -255,4 +256,74 @@ fn texts_of_a_t5_folder() {
             }
         }
     }
+}
+
+/// Adapters of PEFT with their models.
+const ADAPTERS: [(&str, &str); 3] = [("t5", "t5"), ("t5_dora", "t5_gated"), ("marian", "marian")];
+
+fn adapter(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/adapter").join(name)
+}
+
+/// The logits of a target that reads the tokens of its source.
+fn read(model: &mut Translator, tokens: &[i32]) -> Vec<f32> {
+    let (model, graph) = model.parts();
+    graph.reset();
+    let tokens = Tensor::from_slice(graph.device(), tokens, &[1, tokens.len()]).unwrap();
+    let tokens = graph.input(tokens);
+    let batch = EncoderDecoderBatch { source: tokens.clone(), segments: None, target: tokens };
+    model.logits(graph, &batch).unwrap().slice::<f32>().unwrap().to_vec()
+}
+
+#[test]
+fn adapters_of_peft_give_its_logits_and_are_merged() {
+    let (device, options) = (Device::default(), LanguageOptions::default());
+    for (name, base) in ADAPTERS {
+        let path = adapter(name);
+        let file = TensorFile::open(&path.join("expected.safetensors")).unwrap();
+        let tokens = file.i32("tokens").unwrap();
+        let wanted = file.f32("logits", file.dims("logits").unwrap()).unwrap();
+        let plain = read(&mut open(base), &tokens);
+        let far =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let mut model =
+            Translator::open_with_adapter(&fixture(base), Some(&path), &device, &options).unwrap();
+        let found = read(&mut model, &tokens);
+        assert!(far(&found, &wanted) < 2e-5, "{name}: {}", far(&found, &wanted));
+        assert!(far(&found, &plain) > 1e-2, "{name}: the adapter does nothing");
+        let in_file = Translator::open_to_generate(&fixture(base), Some(&path), &device, &options);
+        let in_file = read(&mut in_file.unwrap(), &tokens);
+        assert!(far(&in_file, &wanted) < 2e-5, "{name}: {}", far(&in_file, &wanted));
+        let folder = tempfile::tempdir().unwrap();
+        let error = model.save(folder.path(), &SaveOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("merge it first"), "{error}");
+        model.merge_adapter().unwrap();
+        assert!(far(&read(&mut model, &tokens), &wanted) < 5e-5, "{name}");
+        model.save(folder.path(), &SaveOptions::default()).unwrap();
+        let mut again = Translator::open(folder.path(), &device, &options).unwrap();
+        assert_eq!(read(&mut again, &tokens), read(&mut model, &tokens), "{name}");
+        let error = model.merge_adapter().unwrap_err().to_string();
+        assert!(error.contains("no adapter to merge"), "{error}");
+    }
+}
+
+#[test]
+fn adapters_that_do_not_fit_are_refused_by_name() {
+    let (device, options) = (Device::default(), LanguageOptions::default());
+    let refused = |adapter: &Path| {
+        let opened =
+            Translator::open_with_adapter(&fixture("t5"), Some(adapter), &device, &options);
+        opened.unwrap_err().to_string()
+    };
+    let error = refused(&adapter("llama"));
+    assert!(error.contains("layers that the base model does not have"), "{error}");
+    let error = refused(&adapter("llama_saved"));
+    assert!(error.contains("modules_to_save is not supported for encoders"), "{error}");
+    let error = refused(&adapter("marian"));
+    assert!(error.contains("model.decoder.layers.0"), "{error}");
+    // The other way round.
+    let opened =
+        LanguageModel::open_with_adapters(&fixture("llama"), &[&adapter("t5")], &device, &options);
+    assert!(opened.unwrap_err().to_string().contains("does not have as linear layers"));
+    assert!(Translator::is_at(&adapter("t5")).is_ok_and(|is| !is), "its model is not there");
 }

@@ -16,11 +16,6 @@ use crate::terminal::Terminal;
 pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
     if Translator::is_at(&arguments.model)? {
-        if arguments.adapter.is_some() {
-            return Err(Failure::usage(
-                "--adapter is for decoders, and this model is an encoder with a decoder",
-            ));
-        }
         return translate(arguments, terminal, &device);
     }
     if arguments.beams.is_some() {
@@ -101,7 +96,8 @@ fn translate(
         ))
         .help("leave it out; --beams and --max-tokens are for encoders with decoders"));
     }
-    let mut model = Translator::open_to_generate(&arguments.model, device, &arguments.language())?;
+    let (adapter, language) = (arguments.adapter.as_deref(), arguments.language());
+    let mut model = Translator::open_to_generate(&arguments.model, adapter, device, &language)?;
     let usual = model.usual();
     let positions = model.config().max_positions.unwrap_or_default();
     let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);

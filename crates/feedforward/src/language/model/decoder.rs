@@ -1,6 +1,8 @@
 //! Decoders with their files.
 
-use super::adapter::{AdapterFile, Places, adapter_folder, merge, write_gguf_adapter};
+use super::adapter::{
+    AdapterFile, Base, Places, adapter_folder, base_of, merge, write_gguf_adapter,
+};
 use super::config::folder_config;
 use super::encoder::last_vectors;
 use super::folder::{
@@ -10,8 +12,6 @@ use super::folder::{
 use super::turn::Turn;
 use super::weights::base_tensors;
 use crate::error::{Error, Result};
-use crate::run::folder::RunFolder;
-use crate::run::info::RunInfo;
 use ff_formats::GgufFileType;
 use ff_graph::{Graph, Mode, Params};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch, is_ignored};
@@ -19,7 +19,7 @@ use ff_nn::{Builder, LoraConfig, Precision, Replaced};
 use ff_tensor::{Device, Tensor};
 use ff_text::Tokenizer;
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A decoder that was read from a GGUF file, or from a folder as Hugging Face has them:
 /// `config.json`, `model.safetensors` (or shards with their index), and where they are there
@@ -176,7 +176,7 @@ impl LanguageModel {
             .then_some(&any as &dyn Fn(&str) -> bool);
         let mut params = read_params(&folder, device, builder, &tensors, &ignored, in_file)?;
         for (i, (file, adapted)) in files.iter().zip(&adapted).enumerate() {
-            let base = (&config, device);
+            let base = (Base::Decoder(&config), device);
             file.read_into(&mut params, &i.to_string(), adapted.places(), base)?;
         }
         let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
@@ -230,7 +230,8 @@ impl LanguageModel {
                 ));
             }
         }
-        merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places, &self.config)
+        let base = Base::Decoder(&self.config);
+        merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places, base)
     }
 
     /// Writes the adapter in use as llama.cpp's GGUF file.
@@ -403,27 +404,6 @@ pub fn save(
     let ids = probe(config.vocab_size, config.max_positions);
     let found = again.logits(&ids)?;
     read_back(folder, graph, again.graph.params(), &found, |graph| logits(model, graph, &ids))
-}
-
-/// The folder of the base model that an adapter names: from here, or from the folder that its run
-/// was started in.
-fn base_of(folder: &Path, file: &AdapterFile) -> Result<PathBuf> {
-    let Some(base) = file.base() else {
-        let message =
-            "does not name its base model; give the base model, and this folder with --adapter";
-        return Err(Error::run(folder, message));
-    };
-    let run = RunFolder::open(folder).and_then(|run| RunInfo::load(&run));
-    let started = run.ok().map(|info| info.base.join(base));
-    let found = started.iter().map(PathBuf::as_path).chain([base]);
-    let found = found.into_iter().find_map(|path| model_folder(path).ok());
-    found.ok_or_else(|| {
-        let message = format!(
-            "belongs to the base model {}, which is not there; give the base model, and this folder with --adapter",
-            base.display()
-        );
-        Error::run(folder, message)
-    })
 }
 
 /// The token that an empty prompt stands for.

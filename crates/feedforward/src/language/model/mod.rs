@@ -18,7 +18,7 @@ mod turn;
 mod weights;
 
 pub(crate) use adapter::{
-    Places, adapter_folder, begin_adapter, is_adapter, merge_trained, write_adapter,
+    Base, Places, adapter_folder, begin_adapter, is_adapter, merge_trained, write_adapter,
 };
 pub(crate) use config::folder_config;
 pub use decoder::{LanguageModel, save};
@@ -29,7 +29,9 @@ pub use folder::{SaveOptions, model_folder};
 pub(crate) use folder::{read_generation, read_tokenizer};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;
-pub(crate) use translate::{Text as PairText, TranslatorFolder, Writer as TargetWriter};
+pub(crate) use translate::{
+    Text as PairText, TranslatorFolder, Writer as TargetWriter, without_adapter,
+};
 pub use translate::{TranslateOptions, Translator};
 pub use weights::read_weights;
 pub(crate) use weights::{base_tensors, hash_weights, sizes_in_file, write_weights};

@@ -1,12 +1,11 @@
 //! The adapters of experts' stacked matrices, which PEFT stores as those of one layer.
 
 use super::AdapterFile;
+use super::base::Base;
 use super::names::PREFIX;
 use super::parts::parameter;
 use crate::error::{Error, Result};
-use crate::language::model::weights::base_tensors;
 use ff_graph::{ParamId, Params};
-use ff_nn::models::DecoderConfig;
 
 /// A stack's adapter: A `[experts, rank, in]` and B `[experts, out, rank]`, and the order of B's
 /// rows in files.
@@ -22,12 +21,7 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    pub(super) fn find(
-        params: &Params,
-        stack: &str,
-        name: &str,
-        config: &DecoderConfig,
-    ) -> Result<Self> {
+    pub(super) fn find(params: &Params, stack: &str, name: &str, base: Base<'_>) -> Result<Self> {
         let other = stack.replace(".mlp.", ".block_sparse_moe.");
         let id = |part: &str| {
             let id = |stack: &str| params.id(&parameter(stack, part, name, "weight"));
@@ -42,7 +36,7 @@ impl Stack {
         };
         let weight = params.id(&format!("{stack}.weight"));
         let is_weight = |param: usize| weight.is_some_and(|id| id.index() == param);
-        let tensors = base_tensors(config, params);
+        let tensors = base.tensors(params);
         let alternating = tensors.iter().any(|t| is_weight(t.param) && t.alternating);
         Ok(Self { a, b, experts, outputs, rank, inputs, alternating })
     }
@@ -86,9 +80,9 @@ pub(super) fn read_stack(
     file: &AdapterFile,
     params: &mut Params,
     (stack, name, module): (&str, &str, &str),
-    config: &DecoderConfig,
+    base: Base<'_>,
 ) -> Result<()> {
-    let place = Stack::find(params, stack, name, config)?;
+    let place = Stack::find(params, stack, name, base)?;
     let [a_dims, b_dims] = place.dims();
     let a = file.values(&format!("{PREFIX}{module}.lora_A.weight"), &a_dims)?;
     let b = file.values(&format!("{PREFIX}{module}.lora_B.weight"), &b_dims)?;
@@ -103,9 +97,9 @@ pub(super) fn merge_stack(
     params: &mut Params,
     (stack, name): (&str, &str),
     scale: f64,
-    config: &DecoderConfig,
+    base: Base<'_>,
 ) -> Result<()> {
-    let place = Stack::find(params, stack, name, config)?;
+    let place = Stack::find(params, stack, name, base)?;
     let &Stack { experts, outputs, rank, inputs, .. } = &place;
     let (a, b) = (params.values::<f32>(place.a)?.to_vec(), params.values::<f32>(place.b)?.to_vec());
     let id = |params: &Params, matrix: &str| {

@@ -1,5 +1,6 @@
 //! Adapters as llama.cpp has them: a GGUF file with A and B of each adapted matrix.
 
+use super::base::Base;
 use super::names::PREFIX;
 use super::parts::parameter;
 use super::settings::{INVOCATION, Settings};
@@ -39,8 +40,11 @@ impl Gguf {
     }
 
     /// Why the adapter belongs to another architecture than this model's, if it does.
-    pub(super) fn mismatch(&self, config: &DecoderConfig) -> Option<String> {
-        let family = config.family.name;
+    pub(super) fn mismatch(&self, base: Base<'_>) -> Option<String> {
+        let family = match base {
+            Base::Decoder(config) => config.family.name,
+            Base::Pair(config) => config.family.name,
+        };
         let model = Architecture::of(family).map_or(family, |model| model.name);
         (model != self.architecture.name).then(|| {
             format!(

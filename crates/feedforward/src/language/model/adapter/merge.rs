@@ -1,12 +1,12 @@
 //! An adapter added to the weights of its base model.
 
 use super::Places;
+use super::base::Base;
 use super::experts::merge_stack;
 use super::parts::parameter;
 use super::whole::fix_magnitudes;
 use crate::error::{Error, Result};
 use ff_graph::{ParamId, Params};
-use ff_nn::models::DecoderConfig;
 use ff_nn::{LoraConfig, Replaced};
 use ff_tensor::Device;
 
@@ -20,7 +20,7 @@ pub(in crate::language::model) fn merge(
     config: &LoraConfig,
     name: &str,
     places: Places<'_>,
-    base: &DecoderConfig,
+    base: Base<'_>,
 ) -> Result<()> {
     merge_layers(params, config, name, places)?;
     for (stack, _) in places.stacks.iter().filter(|(_, adapted)| *adapted) {

@@ -1,6 +1,7 @@
 //! Adapters: folders as PEFT writes them (`adapter_config.json`, `adapter_model.safetensors`), and
 //! llama.cpp's GGUF files.
 
+mod base;
 mod experts;
 mod fingerprint;
 mod gguf;
@@ -11,6 +12,8 @@ mod settings;
 mod whole;
 mod write;
 
+pub(super) use base::base_of;
+pub(crate) use base::{Base, pair_tensors};
 pub(crate) use fingerprint::fingerprint;
 pub(super) use gguf::write_gguf_adapter;
 pub(super) use merge::merge;
@@ -29,7 +32,6 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_formats::{GgufFile, TensorFile};
 use ff_graph::Params;
-use ff_nn::models::DecoderConfig;
 use ff_nn::{LoraConfig, Replaced};
 use ff_tensor::Device;
 use serde_json::{Map, Value};
@@ -147,7 +149,7 @@ impl AdapterFile {
         self.base.as_deref()
     }
 
-    fn fail(&self, message: String) -> Error {
+    pub(super) fn fail(&self, message: String) -> Error {
         Error::run(&self.folder, message)
     }
 
@@ -161,9 +163,9 @@ impl AdapterFile {
         params: &mut Params,
         name: &str,
         places: Places<'_>,
-        (config, device): (&DecoderConfig, &Device),
+        (base, device): (Base<'_>, &Device),
     ) -> Result<()> {
-        if let Some(mismatch) = self.gguf.as_ref().and_then(|gguf| gguf.mismatch(config)) {
+        if let Some(mismatch) = self.gguf.as_ref().and_then(|gguf| gguf.mismatch(base)) {
             return Err(self.fail(mismatch));
         }
         self.check_layers(places)?;
@@ -183,7 +185,7 @@ impl AdapterFile {
                 };
                 let dims = params.info(id).spec.shape.dims().to_vec();
                 let mut values = self.values(&format!("{PREFIX}{layer}.{stored}"), &dims)?;
-                if let Some(gguf) = &self.gguf {
+                if let (Some(gguf), Base::Decoder(config)) = (&self.gguf, base) {
                     values = gguf.ordered((layer, stored), config, values, dims[0]);
                 }
                 params.values_mut::<f32>(id)?.copy_from_slice(&values);
@@ -193,9 +195,9 @@ impl AdapterFile {
             }
         }
         for (stack, module) in &self.parts.stacks {
-            read_stack(self, params, (stack, name, module), config)?;
+            read_stack(self, params, (stack, name, module), base)?;
         }
-        self.read_whole(params, places.replaced, (config, device))
+        self.read_whole(params, places.replaced, (base, device))
     }
 
     /// The layers of the file are those that the config means among those of the model.
@@ -245,10 +247,10 @@ impl AdapterFile {
         &self,
         params: &mut Params,
         replaced: &[Replaced],
-        (config, device): (&DecoderConfig, &Device),
+        (model, device): (Base<'_>, &Device),
     ) -> Result<()> {
         let mut used = BTreeSet::new();
-        let [table, _] = config.tied_tensors();
+        let [table, _] = model.tied_tensors();
         if let Some(own) = &self.parts.table
             && format!("{own}.weight") != table
         {
@@ -257,7 +259,7 @@ impl AdapterFile {
             );
             return Err(self.fail(message));
         }
-        for (tensor, own) in whole_tensors(config, params, replaced) {
+        for (tensor, own) in whole_tensors(model, params, replaced) {
             if let (Some(module), Some((_, ids))) = (&self.parts.table, &self.settings.tokens)
                 && tensor.name == table
             {

@@ -1,15 +1,15 @@
 //! What an adapter has beside A and B: parameters in place of the base model's, and magnitudes.
 
+use super::base::Base;
 use super::fingerprint::each_row;
 use super::parts::parameter;
 use super::settings::OUTPUT;
 use super::{Places, Replaced};
 use crate::error::{Error, Result};
-use crate::language::model::weights::base_tensors;
 use ff_graph::{ParamId, Params};
 use ff_kernels::file_rows;
 use ff_nn::LoraConfig;
-use ff_nn::models::{DecoderConfig, FileTensor};
+use ff_nn::models::FileTensor;
 use ff_ops::adapted_row_norms;
 use ff_tensor::Device;
 use std::collections::BTreeSet;
@@ -19,11 +19,11 @@ const TOKEN_ADAPTER: &str = ".token_adapter.";
 
 /// The tensors of what an adapter has in place of the base model's parameters, with its parameters.
 pub(super) fn whole_tensors(
-    config: &DecoderConfig,
+    model: Base<'_>,
     params: &Params,
     replaced: &[Replaced],
 ) -> Vec<(FileTensor, ParamId)> {
-    let tensors = base_tensors(config, params);
+    let tensors = model.tensors(params);
     let of = |&Replaced { base, own }: &Replaced| -> Vec<(FileTensor, ParamId)> {
         // The base model has no tensor for an output layer that is its table.
         let is_output = params.info(own).spec.name.starts_with("lm_head.");

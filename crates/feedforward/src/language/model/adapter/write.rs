@@ -1,5 +1,6 @@
 //! Writing an adapter as PEFT does.
 
+use super::base::Base;
 use super::experts::Stack;
 use super::names::{BASE, CONFIG, PREFIX, TENSORS};
 use super::parts::{STACKS, TOKENS, parameter, pieces};
@@ -10,7 +11,6 @@ use crate::error::Result;
 use crate::files::write_text;
 use ff_formats::TensorWriter;
 use ff_graph::Params;
-use ff_nn::models::DecoderConfig;
 use ff_nn::{AdaptedBiases, LoraConfig, matches};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use std::path::Path;
 pub(crate) fn write_adapter(
     folder: &Path,
     config: &LoraConfig,
-    base: (&Path, &DecoderConfig),
+    base: (&Path, Base<'_>),
     params: &Params,
     places: Places<'_>,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ pub(crate) fn write_adapter(
         let stored = format!("{PREFIX}{}", stored_name(&tensor.name, &adapted));
         let values = params.values::<f32>(*own)?;
         writer.add_made(&stored, &tensor.dims, move || tensor.write(values));
-        if config.keep_tied && base.1.tied && base.1.tied_tensors()[0] == tensor.name {
+        if config.keep_tied && base.1.is_tied() && base.1.tied_tensors()[0] == tensor.name {
             let output = format!("{PREFIX}{OUTPUT}");
             writer.add_made(&output, &tensor.dims, move || tensor.write(values));
         }
@@ -74,7 +74,7 @@ pub(crate) fn write_adapter(
     let adapted_stacks: Vec<&String> = adapted_stacks.map(|(stack, _)| stack).collect();
     let json = json!({
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": base.1.task(),
         "base_model_name_or_path": base.0,
         "inference_mode": true,
         "r": config.rank,
@@ -91,7 +91,7 @@ pub(crate) fn write_adapter(
         "rank_pattern": config.ranks,
         "alpha_pattern": config.alphas,
         "modules_to_save": (!saved.is_empty()).then_some(&saved),
-        "ensure_weight_tying": config.keep_tied && base.1.tied && !saved.is_empty(),
+        "ensure_weight_tying": config.keep_tied && base.1.is_tied() && !saved.is_empty(),
         "target_parameters": (!adapted_stacks.is_empty()).then_some(&adapted_stacks),
         INVOCATION: (!config.invocation.is_empty()).then_some(&config.invocation),
         "trainable_token_indices": (!config.tokens.is_empty()).then_some(&config.tokens),

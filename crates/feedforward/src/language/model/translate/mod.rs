@@ -4,19 +4,17 @@ mod folder;
 mod search;
 mod text;
 
-use super::adapter::adapter_folder;
+use super::adapter::{AdapterFile, Base, Places, adapter_folder, base_of, merge, pair_tensors};
 use super::config::differ;
 use super::folder::{SaveOptions, model_folder, read_back, read_params, write_folder};
 use super::generate::{Generated, StopReason};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::files::read_text;
-use ff_graph::{Graph, Mode};
-use ff_nn::models::{
-    EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily, LanguageOptions, plain_file_tensors,
-};
-use ff_nn::{Builder, Precision};
-use ff_tensor::Device;
+use ff_graph::{Graph, Mode, Params};
+use ff_nn::models::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily, LanguageOptions};
+use ff_nn::{AdaptedBiases, Builder, LoraConfig, Precision};
+use ff_tensor::{DType, Device};
 pub(crate) use folder::TranslatorFolder;
 pub(crate) use search::Writer;
 use search::input;
@@ -58,18 +56,37 @@ pub struct Translator {
     text: Option<Text>,
     generation: Map<String, Json>,
     options: LanguageOptions,
+    adapter: Option<Adapted>,
+}
+
+/// The adapter of a model: its config, and the linear layers with whether each has one.
+#[derive(Debug)]
+struct Adapted {
+    config: LoraConfig,
+    layers: Vec<(String, bool)>,
+}
+
+impl Adapted {
+    fn places(&self) -> Places<'_> {
+        Places { layers: &self.layers, replaced: &[], stacks: &[] }
+    }
 }
 
 impl Translator {
-    /// Whether the model of a folder is an encoder with a decoder.
+    /// Whether the model of a folder, or the one that an adapter's folder names, is an encoder with
+    /// a decoder.
     ///
     /// # Errors
     /// There is no model.
     pub fn is_at(path: &Path) -> Result<bool> {
-        let folder = match model_folder(path) {
-            // The folder of an adapter names its model.
-            Err(_) if adapter_folder(path).is_some() => return Ok(false),
-            folder => folder?,
+        let folder = match (model_folder(path), adapter_folder(path)) {
+            (Err(_), Some(adapter)) => {
+                let base = AdapterFile::open(&adapter).and_then(|file| base_of(&adapter, &file));
+                // Whoever opens the adapter says what is wrong with it.
+                let Ok(base) = base else { return Ok(false) };
+                base
+            }
+            (folder, _) => folder?,
         };
         if folder.is_file() {
             return Ok(false);
@@ -86,39 +103,97 @@ impl Translator {
     /// A file is missing or malformed; a tensor is missing, of another shape, or belongs to no
     /// layer; the tokenizer has more ids than the model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
-        Self::opened(path, device, options, false)
+        Self::open_with_adapter(path, None, device, options)
+    }
+
+    /// The same with an adapter, the folder of PEFT or a run that trained one; where `path` is an
+    /// adapter that names its model, that model with this adapter.
+    ///
+    /// ```no_run
+    /// use feedforward::language::Translator;
+    /// let (model, adapter) = ("models/t5-small".as_ref(), Some("summaries".as_ref()));
+    /// let (device, options) = Default::default();
+    /// let mut model = Translator::open_with_adapter(model, adapter, &device, &options)?;
+    /// model.merge_adapter()?;
+    /// model.save("models/mine".as_ref(), &Default::default())?;
+    /// # Ok::<(), feedforward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Translator::open`]; the adapter is not whole, belongs to another model, or needs what
+    /// is not supported.
+    pub fn open_with_adapter(
+        path: &Path,
+        adapter: Option<&Path>,
+        device: &Device,
+        options: &LanguageOptions,
+    ) -> Result<Self> {
+        Self::opened(path, adapter, device, options, false)
     }
 
     /// The same to write texts alone: matrices stay in the form of their files, as for
     /// [`LanguageModel::open_to_generate`](super::LanguageModel::open_to_generate).
     ///
     /// # Errors
-    /// As [`Translator::open`].
+    /// As [`Translator::open_with_adapter`].
     pub fn open_to_generate(
         path: &Path,
+        adapter: Option<&Path>,
         device: &Device,
         options: &LanguageOptions,
     ) -> Result<Self> {
         // A single row of bf16 reads f32 faster than it decodes a file.
-        Self::opened(path, device, options, options.precision == Precision::F32)
+        Self::opened(path, adapter, device, options, options.precision == Precision::F32)
     }
 
     fn opened(
         path: &Path,
+        adapter: Option<&Path>,
         device: &Device,
         options: &LanguageOptions,
         in_file: bool,
     ) -> Result<Self> {
-        let TranslatorFolder { folder, config, text, generation } = TranslatorFolder::open(path)?;
+        let found = TranslatorFolder::open(path)?;
+        let TranslatorFolder { folder, config, text, generation, adapter: own } = found;
+        if let (Some(own), Some(_)) = (&own, adapter) {
+            let message = "is an adapter itself; give its model, and one of the two with --adapter";
+            return Err(Error::run(own, message));
+        }
+        let file = own.as_deref().or(adapter).map(AdapterFile::open).transpose()?;
         let mut builder = Builder::new();
-        let model = EncoderDecoder::new(&mut builder, &config, options);
+        let mut model = EncoderDecoder::new(&mut builder, &config, options);
+        if let Some(file) = &file {
+            refuse_parts(file)?;
+            builder.adapt("", file.config().clone());
+            model = EncoderDecoder::new(&mut builder, &config, options);
+        }
+        let layers = builder.linear_layers().to_vec();
         let ignored = |name: &str| config.family.is_ignored(name);
         let matrix = |name: &str| !config.is_read_by_value(name);
         let in_file = in_file.then_some(&matrix as &dyn Fn(&str) -> bool);
-        let params = read_params(&folder, device, builder, &plain_file_tensors, &ignored, in_file)?;
+        let mut params = read_params(&folder, device, builder, &pair_tensors, &ignored, in_file)?;
+        let adapter = file.as_ref().map(|file| Adapted { config: file.config().clone(), layers });
+        if let (Some(file), Some(adapted)) = (&file, &adapter) {
+            file.read_into(&mut params, "", adapted.places(), (Base::Pair(&config), device))?;
+        }
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
-        Ok(Self { config, model, graph, text, generation, options: *options })
+        Ok(Self { config, model, graph, text, generation, options: *options, adapter })
+    }
+
+    /// Adds the adapter to the weights of the model, W + s B A in f64 rounded once.
+    ///
+    /// # Errors
+    /// There is no adapter.
+    pub fn merge_adapter(&mut self) -> Result<()> {
+        let Some(adapted) = self.adapter.take() else {
+            return Err(Error::usage("there is no adapter to merge; name one with --adapter"));
+        };
+        let base = Base::Pair(&self.config);
+        merge(self.graph.params_mut(), &adapted.config, "", adapted.places(), base)?;
+        let (params, device) = (self.graph.params(), self.graph.device());
+        (self.model, self.graph) = without_adapter(&self.config, params, device, &self.options)?;
+        Ok(())
     }
 
     /// A model of a folder with weights that were trained.
@@ -128,7 +203,7 @@ impl Translator {
         options: &LanguageOptions,
     ) -> Self {
         let TranslatorFolder { config, text, generation, .. } = folder;
-        Self { config, model, graph, text, generation, options: *options }
+        Self { config, model, graph, text, generation, options: *options, adapter: None }
     }
 
     /// The specification of the model.
@@ -214,8 +289,13 @@ impl Translator {
     /// Writes the model's folder and reads it back; the logits must be the same.
     ///
     /// # Errors
-    /// The folder cannot be written, or reads back as something else.
+    /// The folder cannot be written, or reads back as something else; an adapter is not merged.
     pub fn save(&mut self, folder: &Path, options: &SaveOptions) -> Result<()> {
+        if self.adapter.is_some() {
+            return Err(Error::usage(
+                "the model has an adapter beside its weights; merge it first",
+            ));
+        }
         let json =
             if let Some(Text::Json(tokenizer)) = &self.text { Some(tokenizer) } else { None };
         if let Some(Text::Marian(tokenizer)) = &self.text {
@@ -224,7 +304,7 @@ impl Translator {
         let parts = (json, Some(&self.generation));
         let params = self.graph.params();
         let json = self.config.to_json();
-        write_folder(folder, &plain_file_tensors(params), params, parts, &json, *options)?;
+        write_folder(folder, &pair_tensors(params), params, parts, &json, *options)?;
         let device = self.graph.device().clone();
         let mut again = Self::open(folder, &device, &self.options)?;
         let end = self.config.end_token;
@@ -240,6 +320,49 @@ impl Translator {
             outputs(model, graph)
         })
     }
+}
+
+/// The model alone, in evaluation, with the values of the parameters of one with an adapter.
+///
+/// # Errors
+/// Memory is short.
+pub(crate) fn without_adapter(
+    config: &EncoderDecoderConfig,
+    params: &Params,
+    device: &Device,
+    options: &LanguageOptions,
+) -> Result<(EncoderDecoder, Graph)> {
+    let mut builder = Builder::new();
+    let model = EncoderDecoder::new(&mut builder, config, options);
+    let mut plain = builder.build_zeroed(device, DType::F32, false)?;
+    let ids: Vec<_> = plain.iter().map(|(id, info)| (id, info.spec.name.clone())).collect();
+    for (id, name) in ids {
+        if let Some(own) = params.id(&name) {
+            plain.values_mut::<f32>(id)?.copy_from_slice(params.values::<f32>(own)?);
+        }
+    }
+    let mut graph = Graph::new(device, plain);
+    graph.set_mode(Mode::Eval);
+    Ok((model, graph))
+}
+
+/// An adapter with more than A and B of linear layers belongs to a model of one stack.
+fn refuse_parts(file: &AdapterFile) -> Result<()> {
+    let config = file.config();
+    for (key, set) in [
+        ("modules_to_save", !config.saved.is_empty()),
+        ("trainable_token_indices", !config.tokens.is_empty()),
+        ("target_parameters", !config.parameters.is_empty()),
+        ("bias", config.biases != AdaptedBiases::None),
+        ("alora_invocation_tokens", !config.invocation.is_empty()),
+    ] {
+        if set {
+            return Err(file.fail(format!(
+                "{key} is not supported for encoders with decoders, whose adapters have A and B of linear layers alone"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// How texts are written, by what `generation_config.json` says.
