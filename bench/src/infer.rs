@@ -10,12 +10,7 @@ pub(crate) fn works() -> Vec<Work> {
     let sizes = [1, 32].into_iter().flat_map(|rows| NETWORKS.iter().map(move |n| (rows, n)));
     let works = |(rows, network): (usize, &'static Network<'static>)| {
         [
-            Work {
-                name: format!("infer{rows}/{}", network.name),
-                arithmetic: Arithmetic::F32,
-                flops: network.forward_flops(rows),
-                run: Box::new(move |device, clock| infer(network, rows, device, clock)),
-            },
+            work(network, rows),
             // The overhead of a call, for the comparison with ONNX Runtime, whose calls have one
             // too.
             Work {
@@ -27,6 +22,16 @@ pub(crate) fn works() -> Vec<Work> {
         ]
     };
     sizes.flat_map(works).collect()
+}
+
+/// The predictions of a network for `rows` rows.
+pub(crate) fn work(network: &'static Network<'static>, rows: usize) -> Work {
+    Work {
+        name: format!("infer{rows}/{}", network.name),
+        arithmetic: Arithmetic::F32,
+        flops: network.forward_flops(rows),
+        run: Box::new(move |device, clock| infer(network, rows, device, clock)),
+    }
 }
 
 fn infer(network: &Network, rows: usize, device: &Device, clock: &mut Clock) -> Result<(), Error> {

@@ -22,9 +22,11 @@ mod memory;
 mod network;
 mod peaks;
 mod print;
+mod read;
 mod scaling;
 mod svg;
 mod train;
+mod tune;
 mod work;
 mod works;
 
@@ -72,6 +74,21 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "target/scaling.svg")]
         out: PathBuf,
     },
+    /// Measure the constants that suit this processor, and print its row of
+    /// crates/tensor/src/tuning.rs.
+    Tune {
+        /// The number of rounds.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: usize,
+    },
+    /// Read a table into memory several times; one line of JSON.
+    Read {
+        /// The table.
+        file: PathBuf,
+        /// The number of rounds.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: usize,
+    },
     /// Measure the nanoseconds to transfer a cache line between cores; with --within, wait until it
     /// takes at most that long.
     CoreToCore {
@@ -107,6 +124,16 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
                 },
                 out,
             );
+        }
+        Some(Command::Read { file, rounds }) => {
+            return read::run(file, arguments.threads, *rounds);
+        }
+        Some(Command::Tune { rounds }) => {
+            let pace = Pace {
+                warm_up: Duration::from_millis(30),
+                ..Pace::seconds(0.1 * arguments.seconds)
+            };
+            return tune::run(arguments.threads, arguments.json, *rounds, pace);
         }
         Some(Command::CoreToCore { within, patience }) => {
             let (within, start) = (within.unwrap_or(f64::INFINITY), Instant::now());

@@ -18,15 +18,17 @@ pub(crate) const STEPS_PER_EPOCH: usize = 500;
 const LEARNING_RATE: f64 = 1e-6;
 
 pub(crate) fn works() -> Vec<Work> {
-    NETWORKS
-        .iter()
-        .map(|network| Work {
-            name: format!("train/{}-b{}", network.name, network.batch),
-            arithmetic: Arithmetic::F32,
-            flops: network.training_flops(),
-            run: Box::new(|device, clock| run(network, device, clock)),
-        })
-        .collect()
+    NETWORKS.iter().map(work).collect()
+}
+
+/// The training step of a network.
+pub(crate) fn work(network: &'static Network<'static>) -> Work {
+    Work {
+        name: format!("train/{}-b{}", network.name, network.batch),
+        arithmetic: Arithmetic::F32,
+        flops: network.training_flops(),
+        run: Box::new(|device, clock| run(network, device, clock)),
+    }
 }
 
 /// Trains on one batch in memory, as the peers do.

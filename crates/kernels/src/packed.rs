@@ -12,10 +12,6 @@ use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
 use std::marker::PhantomData;
 
-/// Minimum multiply-adds per thread, about two microseconds. With fewer, one thread is faster, as
-/// operands and results do not travel between cores.
-const WORTH_A_THREAD: usize = 1 << 17;
-
 /// The width of a panel in vectors of the instruction set: two hide the latency of the multiplier
 /// with few rows.
 const VECTORS: usize = 2;
@@ -162,7 +158,7 @@ impl<T: Packable> PackedMatrix<T> {
         );
         let panels = self.cols.div_ceil(self.width);
         // Reading a weight takes as long as using it twice.
-        let worth = m.max(2) * self.rows * self.cols / WORTH_A_THREAD;
+        let worth = m.max(2) * self.rows * self.cols / cpu.tuning().layer_work;
         let tasks = cpu.threads().count().min(worth.max(1)).min(panels);
         let out = Shared::new(y);
         let run = |task: usize| {

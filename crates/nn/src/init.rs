@@ -157,8 +157,8 @@ impl Init {
     }
 }
 
-/// The number of draws at a time: a register of counters.
-const LANES: usize = 8;
+/// The number of draws at a time: two registers of f64, whose latencies overlap.
+const LANES: usize = 16;
 
 /// f of the draws of [`Rng::uniform`], one per value.
 fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -> f64 + Sync) {
@@ -175,18 +175,16 @@ fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -
     );
 }
 
-/// The draws of [`Rng::normal`] times the standard deviation; each takes two uniform numbers.
+/// The draws of [`Rng::normal`] times the standard deviation.
 fn normal<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], std: f64) {
     for_pieces(
         cpu,
         out,
         #[inline(always)]
         |start, part| {
-            for (i, part) in part.chunks_mut(LANES / 2).enumerate() {
-                let draws = key.uniforms::<LANES>(2 * (start + i * LANES / 2) as u64);
-                for (v, draws) in part.iter_mut().zip(draws.as_chunks().0) {
-                    *v = T::of(std * Rng::box_muller(*draws));
-                }
+            for (i, part) in part.chunks_mut(LANES).enumerate() {
+                let draws = key.normals::<LANES>((start + i * LANES) as u64);
+                part.iter_mut().zip(draws).for_each(|(v, z)| *v = T::of(std * z));
             }
         },
     );

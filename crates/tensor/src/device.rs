@@ -1,4 +1,4 @@
-use crate::{Bf16Kernels, Error, Isa, Pool, Result, ThreadPool};
+use crate::{Bf16Kernels, Error, Isa, Pool, Result, ThreadPool, Tuning, processor_id};
 use std::sync::Arc;
 
 /// The options of [`Device::open`].
@@ -41,6 +41,7 @@ pub struct CpuDevice {
     threads: ThreadPool,
     path: Isa,
     bf16: Bf16Kernels,
+    tuning: Tuning,
     pool: Pool,
 }
 
@@ -53,7 +54,8 @@ impl CpuDevice {
 
     /// A CPU device on a kernel path that it supports.
     fn new(threads: usize, path: Isa, pool: Pool) -> Self {
-        Self { threads: ThreadPool::new(threads), path, bf16: Bf16Kernels::on(path), pool }
+        let (threads, bf16) = (ThreadPool::new(threads), Bf16Kernels::on(path));
+        Self { threads, path, bf16, tuning: Tuning::of(&processor_id()), pool }
     }
 
     /// The vector instruction set, used by everything but bf16 products: AVX-512 on the AMX path.
@@ -73,6 +75,12 @@ impl CpuDevice {
     #[inline]
     pub fn has_bf16(&self) -> bool {
         self.bf16 != Bf16Kernels::Widened
+    }
+
+    /// The constants of this processor.
+    #[inline]
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// The path of bf16 products.
@@ -98,12 +106,21 @@ impl Device {
     /// # Errors
     /// If the CPU lacks the requested instruction set.
     pub fn open(options: DeviceOptions) -> Result<Self> {
+        Self::open_tuned(options, Tuning::of(&processor_id()))
+    }
+
+    /// Opens the CPU with constants that need not be this processor's, to compare them.
+    ///
+    /// # Errors
+    /// If the CPU lacks the requested instruction set.
+    pub fn open_tuned(options: DeviceOptions, tuning: Tuning) -> Result<Self> {
         let isa = kernels(options.isa, Isa::detect())?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        Ok(Device::Cpu(Arc::new(CpuDevice::new(threads, isa, Pool::new()))))
+        let cpu = CpuDevice { tuning, ..CpuDevice::new(threads, isa, Pool::new()) };
+        Ok(Device::Cpu(Arc::new(cpu)))
     }
 
     /// A planning device: tensors have sizes but no values, and the pool counts them.

@@ -2,6 +2,8 @@
 //! backward pass can redraw masks on any thread instead of storing them. Philox-4x32-10: Salmon et
 //! al., "Parallel random numbers: as easy as 1, 2, 3", 2011.
 
+use crate::normal::box_muller;
+
 /// The key of a stream of random numbers: a seed and everything that distinguishes one use from
 /// another.
 ///
@@ -55,6 +57,12 @@ impl Key {
         let at = |l: usize| first.wrapping_add(l as u64);
         let low = std::array::from_fn(|l| at(l) as u32);
         let high = std::array::from_fn(|l| (at(l) >> 32) as u32);
+        self.words(low, high)
+    }
+
+    /// The blocks of these counters.
+    #[inline(always)]
+    fn words<const N: usize>(self, low: [u32; N], high: [u32; N]) -> [[u32; N]; 4] {
         philox([self.0 as u32, (self.0 >> 32) as u32], [low, high, [0; N], [0; N]])
     }
 
@@ -139,6 +147,35 @@ impl Key {
         std::array::from_fn(|l| unit(u64::from(high[l]) << 32 | u64::from(low[l])))
     }
 
+    /// The results of [`Rng::normal`] for normal draw `first` of this key and the `N` − 1 after it.
+    ///
+    /// ```
+    /// use ff_tensor::{Key, Rng};
+    /// let mut rng = Rng::new(Key::new(7));
+    /// assert_eq!(Key::new(7).normals::<2>(0), [rng.normal(), rng.normal()]);
+    /// ```
+    // Inlined, so that the caller's instruction set is used.
+    #[inline(always)]
+    pub fn normals<const N: usize>(self, first: u64) -> [f64; N] {
+        // Each takes two uniform numbers.
+        let (u, v) = (self.every_other::<N>(2 * first), self.every_other::<N>(2 * first + 1));
+        let mut normals = [0.0; N];
+        for l in 0..N {
+            normals[l] = box_muller(u[l], v[l]);
+        }
+        normals
+    }
+
+    /// The results of [`Rng::uniform`] for draws `first`, `first` + 2 and so on.
+    #[inline(always)]
+    fn every_other<const N: usize>(self, first: u64) -> [f64; N] {
+        let at = |l: usize| first.wrapping_add(2 * l as u64);
+        let low = std::array::from_fn(|l| at(l) as u32);
+        let high = std::array::from_fn(|l| (at(l) >> 32) as u32);
+        let [high, low, ..] = self.words::<N>(low, high);
+        std::array::from_fn(|l| unit(u64::from(high[l]) << 32 | u64::from(low[l])))
+    }
+
     /// The `i`-th 32-bit number of the stream.
     pub fn bits(self, i: u64) -> u32 {
         self.block(i / 4)[(i % 4) as usize]
@@ -213,14 +250,8 @@ impl Rng {
 
     /// A draw from the standard normal distribution (Box–Muller).
     pub fn normal(&mut self) -> f64 {
-        let draws = [self.uniform(), self.uniform()];
-        Self::box_muller(draws)
-    }
-
-    /// The standard normal number of two uniform ones.
-    #[inline(always)]
-    pub fn box_muller([u, v]: [f64; 2]) -> f64 {
-        (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        let (u, v) = (self.uniform(), self.uniform());
+        box_muller(u, v)
     }
 
     /// A uniform integer in `[0, n)`; 0 if `n` is 0.

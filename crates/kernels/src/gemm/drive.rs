@@ -21,17 +21,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-/// Bytes of B per block: less than half of an L2 cache of 1 MiB.
-const BLOCK_BYTES: usize = 400 << 10;
 /// Maximum bytes of A that each block packs for itself.
 const OWN_BYTES: usize = 2 << 20;
 /// Bytes of A packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
-/// Minimum multiply-adds per thread (2 to 3 µs). Below it, one thread finishes before another has
-/// its operands: a line just written by the caller's core takes about 0.2 µs to transfer. Two
-/// threads start at 81³, so that sizes just below a multiple of 16 are not slower than the multiple
-/// itself.
-const WORTH_A_THREAD: usize = 129 << 11;
 /// Multiply-adds per block, 5 to 20 ms; several blocks per thread balance the load. Smaller blocks
 /// would cost more than they save, since each block packs its part of A and of B.
 const WORTH_A_BLOCK: usize = 1 << 30;
@@ -109,7 +102,8 @@ struct Cut {
 impl Cut {
     fn new<K: Kernels>(cpu: &CpuDevice, m: usize, n: usize, k: usize, chunk: usize) -> Self {
         let work = m * n * k.max(1);
-        let threads = cpu.threads().count().min(work / (WORTH_A_THREAD * K::SPEED)).max(1);
+        let tuning = cpu.tuning();
+        let threads = cpu.threads().count().min(work / (tuning.product_work * K::SPEED)).max(1);
         // As many tiles as the threads can share evenly, unless that makes the tiles too short.
         let least = m.div_ceil(K::ROWS);
         let even = least.next_multiple_of(threads);
@@ -117,7 +111,7 @@ impl Cut {
         let height = height.next_multiple_of(K::ROW_GRAIN);
         let (tiles, panels) = (m.div_ceil(height), n.div_ceil(K::COLS));
         let panel_bytes = K::COLS * K::packed(chunk) * size_of::<Packed<K>>();
-        let at_once = (BLOCK_BYTES / panel_bytes).clamp(1, panels);
+        let at_once = (tuning.block_bytes / panel_bytes).clamp(1, panels);
         let cut = Self { threads, height, tiles, panels, high: tiles, wide: panels, at_once };
         if threads == 1 {
             return cut;

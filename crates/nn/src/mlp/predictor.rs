@@ -12,10 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const ROWS: usize = 96;
 /// About this many values of a layer stay in the second-level cache beside its weights.
 const CACHED: usize = 1 << 16;
-/// Below this many rows each, or this many multiply-adds together, threads share the columns of a
-/// layer, not the rows.
+/// Below this many rows each, threads share the columns of a layer, not the rows.
 const ROWS_EACH: usize = 8;
-const WORTH_A_THREAD: usize = 1 << 17;
 /// The entries that a text is taken to have where work is shared out.
 const ENTRIES: usize = 100;
 
@@ -210,10 +208,10 @@ impl Predictor {
         let network = &self.network;
         let rows = network.check(x, ids, texts, y)?;
         let columns = network.tables.len() + network.texts.len();
-        let threads = network.device.cpu().threads();
+        let (threads, tuning) = (network.device.cpu().threads(), network.device.cpu().tuning());
         let share = self.workspaces.len() > 1
             && rows >= self.workspaces.len() * ROWS_EACH
-            && rows * network.work >= 2 * WORTH_A_THREAD;
+            && rows * network.work >= 2 * tuning.layer_work;
         // Chunks are of nearly equal size, so that none has a single row, whose sums have another
         // order.
         let least = if share { self.workspaces.len() } else { 1 };
