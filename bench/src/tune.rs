@@ -155,15 +155,21 @@ fn print(json: bool, part: &Part, times: &[Vec<f64>], costs: &[f64], chosen: usi
         return;
     }
     print!("{:<34}", format!("{}, µs", part.name));
-    part.candidates.iter().for_each(|candidate| print!(" {candidate:>10}"));
+    for candidate in part.candidates {
+        print!(" {candidate:>10}");
+    }
     println!();
     for (at, work) in part.works.iter().enumerate() {
         print!("{:<34}", work.name);
-        times.iter().for_each(|times| print!(" {:>10.2}", times[at] * 1e6));
+        for times in times {
+            print!(" {:>10.2}", times[at] * 1e6);
+        }
         println!();
     }
     print!("{:<34}", "mean cost");
-    costs.iter().for_each(|cost| print!(" {cost:>10.3}"));
+    for cost in costs {
+        print!(" {cost:>10.3}");
+    }
     println!("\nchosen: {chosen}\n");
 }
 

@@ -5,7 +5,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 /// ln 2 as a number of 21 bits, whose products with exponents are exact, and the rest.
-const LN_2: [f64; 2] = [0.693_147_105_627_441_4, 4.749_325_039_031_672_6e-7];
+const LN_2: [f64; 2] = [0.693_146_705_627_441_4, 4.749_325_039_031_672_6e-7];
 /// 1 / (2k + 1), the series of artanh(s) / s − 1 in s² from k = 1 on. |s| is at most 0.172, so that
 /// the first term left out is below 2⁻⁵⁵.
 const ARTANH: [f64; 10] = [
