@@ -1,7 +1,8 @@
 //! Logits of a language model for other programs: `logits MODEL TOKENS.json OUT [ADAPTER]`.
 //!
 //! TOKENS.json is a list of lists of ids; OUT gets `[T, vocabulary]` floats for each, one behind
-//! the other; an encoder with a decoder reads them as source and as target. `scripts/llama_text.py` compares them with llama.cpp's,
+//! the other; an encoder with a decoder reads them as source and as target.
+//! `scripts/llama_text.py` compares them with llama.cpp's, and
 //! `crates/testkit/scripts/open_in_peft.py` with PEFT's.
 
 use std::error::Error;

@@ -30,9 +30,9 @@ const TABLE: [(&str, Tuning); 1] = [
 impl Tuning {
     /// The constants of other processors.
     ///
-    /// - Products: 2 to 3 µs a thread. Below, one thread finishes before another has its operands: a
-    ///   line just written by the caller's core takes about 0.2 µs to transfer. Two threads start at
-    ///   81³, so that sizes just below a multiple of 16 are not slower than the multiple itself.
+    /// - Products: 2 to 3 µs a thread. Below, one thread finishes before another has its operands,
+    ///   as a line just written by another core takes up to 0.2 µs. Two threads start at 81³, so
+    ///   that sizes just below a multiple of 16 are not slower than the multiple itself.
     /// - Layers: about 2 µs.
     /// - Blocks: less than half of an L2 cache of 1 MiB.
     pub const DEFAULT: Self =

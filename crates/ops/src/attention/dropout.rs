@@ -32,7 +32,8 @@ use std::sync::Arc;
 ///     graph.input(Tensor::from_slice(&device, values, &[1, n, 1]).unwrap())
 /// };
 /// let (q, k, v) = (input(&[1.0], 1), input(&[0.0; 40], 40), input(&[1.0; 40], 40));
-/// let y = graph.apply(&AttentionDropout::op(Attention::new(1, 1, 1), 0.5, "layer"), &[&q, &k, &v])?;
+/// let op = AttentionDropout::op(Attention::new(1, 1, 1), 0.5, "layer");
+/// let y = graph.apply(&op, &[&q, &k, &v])?;
 /// let kept = y.slice::<f32>()?[0] * 20.0;
 /// assert!((kept - kept.round()).abs() < 1e-4 && kept != 20.0);
 /// # Ok::<(), ff_graph::Error>(())
