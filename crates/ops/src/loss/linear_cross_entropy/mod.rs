@@ -28,8 +28,10 @@ use std::sync::Arc;
 ///
 /// Inputs: x, weight, bias if any, targets. Rows are processed in chunks, so that logits never take
 /// more than `chunk_bytes` (or one row). With a single chunk, forward replaces the logits by dz;
-/// otherwise backward recomputes the logits of each chunk. With `bf16`, products are in bf16 with
-/// f32 sums, and logits are f32.
+/// otherwise backward recomputes the logits of each chunk, a third more work. The batch is a single
+/// chunk too where its logits take at most `whole_weights` times the memory of a trained weight:
+/// little beside the weight with its gradient and the optimiser's state. With `bf16`, products are
+/// in bf16 with f32 sums, and logits are f32.
 ///
 /// # Shapes
 /// x `[…, H]`, weight `[V, H]`, bias `[V]`, targets `[…]` or `[N]` (i32) → loss `[1]`, count `[1]`.
@@ -72,6 +74,8 @@ pub struct LinearCrossEntropy {
     pub skip_ignored: bool,
     /// The maximum memory of logits, in bytes.
     pub chunk_bytes: usize,
+    /// The maximum memory of the logits of a whole batch, in sizes of a trained weight.
+    pub whole_weights: usize,
 }
 
 const NAME: &str = "linear_cross_entropy";
@@ -88,12 +92,14 @@ impl Default for LinearCrossEntropy {
             bf16: false,
             skip_ignored: false,
             chunk_bytes: 64 << 20,
+            whole_weights: 2,
         }
     }
 }
 
-/// Without `skip_ignored` where it is off: it does not change what an operation computes, and
-/// stored values of PyTorch belong to this text.
+/// Without `skip_ignored` where it is off, and without `whole_weights`: they do not change what an
+/// operation computes, and stored values of PyTorch belong to this text.
+#[allow(clippy::missing_fields_in_debug)]
 impl fmt::Debug for LinearCrossEntropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("LinearCrossEntropy");
@@ -134,12 +140,15 @@ impl LinearCrossEntropy {
         2 + usize::from(self.bias)
     }
 
-    fn sizes(&self, x: &Spec, weight: &Spec) -> OpResult<Sizes> {
+    /// The sizes; `trained` if the weight needs a gradient.
+    fn sizes(&self, x: &Spec, weight: &Spec, trained: bool) -> OpResult<Sizes> {
         match weight.shape.dims() {
             &[classes, features] if x.shape.rank() > 0 && x.shape.last() == features => {
                 let rows = x.shape.rows();
                 let row = classes.saturating_mul(weight.dtype.bytes()).max(1);
-                let most = (self.chunk_bytes / row).max(1);
+                let whole = self.whole_weights.saturating_mul(classes * features);
+                let whole = trained && rows.saturating_mul(classes) <= whole;
+                let most = if whole { rows } else { self.chunk_bytes / row }.max(1);
                 // Chunks of about equal size, in whole tiles of the product if large enough.
                 let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
                 let chunk = chunk.next_multiple_of(TILE).min(most).min(rows);
@@ -188,7 +197,7 @@ impl Op for LinearCrossEntropy {
         let names = if self.bias { "x, weight, bias, targets" } else { "x, weight, targets" };
         check::inputs(x, targets + 1, names)?;
         self.check_attributes()?;
-        let sizes = self.sizes(&x[0], &x[1])?;
+        let sizes = self.sizes(&x[0], &x[1], need[1])?;
         let Sizes { rows, features, classes, chunk } = sizes;
         let dtype = x[1].dtype;
         if self.bf16 {
@@ -293,7 +302,8 @@ pub(crate) fn cases() -> Vec<Case> {
         soft_cap: Some(3.0),
         ..bias
     };
-    let chunked = |chunk_bytes: usize, op| LinearCrossEntropy { chunk_bytes, ..op };
+    let chunked =
+        |chunk_bytes: usize, op| LinearCrossEntropy { chunk_bytes, whole_weights: 0, ..op };
     vec![
         case("plain", plain, &[7, 3], 5),
         case("bias", bias, &[2, 3, 4], 6),

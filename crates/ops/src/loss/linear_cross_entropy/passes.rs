@@ -246,7 +246,7 @@ impl LinearCrossEntropy {
         W: Float,
     {
         let spec = |i: usize| Spec { shape: *x[i].shape(), dtype: x[i].dtype() };
-        let sizes = self.sizes(&spec(0), &spec(1))?;
+        let sizes = self.sizes(&spec(0), &spec(1), !saved.is_empty())?;
         let targets = x[self.targets()].slice::<i32>()?;
         check_indices(targets, sizes.classes, self.ignore_index)?;
         let rows = x[0].slice::<X>()?;
@@ -286,7 +286,7 @@ impl LinearCrossEntropy {
         X: Stored<Compute = W>,
         W: Float,
     {
-        let sizes = self.sizes(kept.spec(0), kept.spec(1))?;
+        let sizes = self.sizes(kept.spec(0), kept.spec(1), kept.saved(0).is_ok())?;
         let scale = scale::<W>(Reduction::Sum, kept, dy)?;
         let targets = if self.skip_ignored || !sizes.is_whole() {
             kept.input(self.targets())?.slice::<i32>()?

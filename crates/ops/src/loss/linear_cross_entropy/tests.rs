@@ -24,6 +24,7 @@ fn full(chunk_bytes: usize) -> LinearCrossEntropy {
         z_loss: 1e-3,
         bias: true,
         chunk_bytes,
+        whole_weights: 0,
         ..Default::default()
     }
 }
@@ -129,6 +130,31 @@ fn logits_of_the_whole_batch_are_never_held() {
     assert!(contract.saved.is_empty());
     let most = contract.scratch_bytes().max();
     assert!(most.is_some_and(|most| most <= op.chunk_bytes && most > op.chunk_bytes / 2));
+}
+
+#[test]
+fn logits_are_kept_where_a_trained_weight_is_half_as_large() {
+    let spec = |dims: &[usize], dtype| Spec::new(Shape::new(dims).unwrap(), dtype);
+    let op = LinearCrossEntropy::default();
+    let kept = |tokens: usize, trained: bool| {
+        let x = [
+            spec(&[tokens, 768], DType::F32),
+            spec(&[50_257, 768], DType::F32),
+            spec(&[tokens], DType::I32),
+        ];
+        let contract = op.contract(&x, &[true, trained, false]).unwrap();
+        contract.saved.iter().map(|saved| saved.shape.rows()).sum::<usize>()
+    };
+    assert_eq!([333, 1024, 1536, 1537].map(|tokens| kept(tokens, true)), [333, 1024, 1536, 0]);
+    assert_eq!([333, 1024].map(|tokens| kept(tokens, false)), [333, 0]);
+}
+
+#[test]
+fn both_ways_to_keep_a_whole_batch_agree() {
+    let x = inputs::<f64>(12, 6, 23);
+    let (loss, count, gradients) = run::<f64>(full(1 << 20), &x, 0.5);
+    let op = LinearCrossEntropy { whole_weights: 2, ..full(0) };
+    assert_eq!(run::<f64>(op, &x, 0.5), (loss, count, gradients));
 }
 
 #[test]
