@@ -380,7 +380,7 @@ def batch_norm_running(
     return operation("batch_norm", len(given), {"eps": eps, "running": True}), given
 
 
-@Function
+@Random
 def attention(
     q: ArrayLike,
     k: ArrayLike,
@@ -401,6 +401,8 @@ def attention(
     far: int = 128,
     both: bool = False,
     sinks: ArrayLike | None = None,
+    dropout_p: float = 0.0,
+    seed: int = 0,
 ) -> _Made:
     """Attention of heads side by side: q ``[B, T, heads · head_dim]``, k and v ``[B, S, …]``.
 
@@ -409,7 +411,8 @@ def attention(
     before its own, ``ahead`` those behind it. ``sinks`` ``[heads]`` are scores without a key.
     ``distance_scores`` ``[buckets, heads]`` are learned scores of the distance of query and key, as in
     T5: half of a direction's buckets have a distance each, the others share the logarithm of those up to
-    ``far``; with ``both``, half of all buckets are for keys behind the query.
+    ``far``; with ``both``, half of all buckets are for keys behind the query. Weights are dropped with
+    probability ``dropout_p``, and divided by 1 − ``dropout_p`` otherwise.
     """
     if query_segments is not None and key_segments is None:
         raise TypeError("attention: query_segments need key_segments beside them")
@@ -421,7 +424,9 @@ def attention(
     if distance_scores is not None:
         attributes |= {"distances": np.shape(distance_scores)[0], "far": far, "both": both}
     inputs = (q, k, v, _ids(key_segments), _ids(query_segments), distance_scores, sinks)
-    return _op("attention", *inputs, **attributes)
+    if dropout_p == 0.0:
+        return _op("attention", *inputs, **attributes)
+    return _op("attention_dropout", *inputs, p=dropout_p, **attributes)
 
 
 @Function

@@ -70,6 +70,11 @@ CASES = {
             "sinks": normal(2),
         },
     ),
+    "attention_dropout": (
+        F.attention,
+        (normal(2, 5, 4), normal(2, 5, 4), normal(2, 5, 4)),
+        {"heads": 2, "head_dim": 2, "dropout_p": 0.4, "seed": 5},
+    ),
     "rotary": (
         F.rotary,
         (normal(1, 5, 8), np.arange(5)[None]),

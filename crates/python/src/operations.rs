@@ -7,9 +7,9 @@ use crate::interpreter::compute;
 use feedforward::graph::Op;
 use feedforward::nn::Init;
 use feedforward::ops::{
-    Activate, Activation, AdaptedExperts, Add, Attention, BatchEnsemble, BatchNorm,
-    BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DistanceBuckets, DoraFactors, Dropout,
-    Embedding, EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, InBatchRanking,
+    Activate, Activation, AdaptedExperts, Add, Attention, AttentionDropout, BatchEnsemble,
+    BatchNorm, BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DistanceBuckets, DoraFactors,
+    Dropout, Embedding, EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, InBatchRanking,
     KlDivergence, LayerNorm, LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers,
     MemberLinear, MemberMean, MixtureOfExperts, Mul, ParametricActivation, Periodic, PeriodicForm,
     PiecewiseLinear, PoolTokens, Preference, PreferenceLoss, Prelu, RegressionLoss, ReplaceRows,
@@ -36,7 +36,11 @@ pub(crate) fn build(
             AdaptedExperts { scale: a.required("scale")?, first: a.take("first", 0)? }.op()
         }
         "add" => Add::op(),
-        "attention" => attention(&mut a, inputs)?,
+        "attention" => attention(&mut a, inputs)?.op(),
+        "attention_dropout" => {
+            let p = a.take("p", 0.1)?;
+            AttentionDropout::op(attention(&mut a, inputs)?, p, "attention_dropout")
+        }
         "batch_ensemble" => BatchEnsemble::op(a.activation(Activation::Identity)?),
         "batch_norm" => {
             let running = a.take("running", false)?;
@@ -186,7 +190,7 @@ pub(crate) fn build(
     Ok(op)
 }
 
-fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
+fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Attention> {
     let heads = a.required("heads")?;
     let kv_heads = a.take("kv_heads", heads)?;
     let sinks = a.take("sinks", false)?;
@@ -203,7 +207,7 @@ fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
             return Err(PyTypeError::new_err(message));
         }
     };
-    let attention = Attention {
+    Ok(Attention {
         scale: a.optional("scale")?,
         causal: a.take("causal", false)?,
         window: a.optional("window")?,
@@ -215,8 +219,7 @@ fn attention(a: &mut Attributes<'_>, inputs: usize) -> PyResult<Arc<dyn Op>> {
         distances,
         sinks,
         ..Attention::new(heads, kv_heads, a.required("head_dim")?)
-    };
-    Ok(attention.op())
+    })
 }
 
 fn rotary(a: &mut Attributes<'_>) -> PyResult<Arc<dyn Op>> {
