@@ -83,7 +83,7 @@ def main():
     megabytes = len(text.encode()) / 1e6
     print(
         f"{os.path.basename(given.text)}, {megabytes:.1f} MB in {len(lines)} lines, {given.vocab} tokens, "
-        f"{THREADS} threads; tokenizers {tokenizers.__version__}, tiktoken {tiktoken.__version__}"
+        f"threads: {THREADS}; tokenizers {tokenizers.__version__}, tiktoken {tiktoken.__version__}"
     )
 
     def learn_ours():
