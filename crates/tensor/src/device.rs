@@ -53,9 +53,9 @@ impl CpuDevice {
     }
 
     /// A CPU device on a kernel path that it supports.
-    fn new(threads: usize, path: Isa, pool: Pool) -> Self {
+    fn new(threads: usize, path: Isa, pool: Pool, tuning: Tuning) -> Self {
         let (threads, bf16) = (ThreadPool::new(threads), Bf16Kernels::on(path));
-        Self { threads, path, bf16, tuning: Tuning::of(&processor_id()), pool }
+        Self { threads, path, bf16, tuning, pool }
     }
 
     /// The vector instruction set, used by everything but bf16 products: AVX-512 on the AMX path.
@@ -119,14 +119,13 @@ impl Device {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let cpu = CpuDevice { tuning, ..CpuDevice::new(threads, isa, Pool::new()) };
-        Ok(Device::Cpu(Arc::new(cpu)))
+        Ok(Device::Cpu(Arc::new(CpuDevice::new(threads, isa, Pool::new(), tuning))))
     }
 
     /// A planning device: tensors have sizes but no values, and the pool counts them.
     #[inline]
     pub fn planning() -> Self {
-        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::planning())))
+        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::planning(), Tuning::DEFAULT)))
     }
 
     /// The CPU.
@@ -149,7 +148,8 @@ impl Device {
 impl Default for Device {
     /// One thread, the best instruction set: for examples and tests.
     fn default() -> Self {
-        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::new())))
+        let tuning = Tuning::of(&processor_id());
+        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::new(), tuning)))
     }
 }
 

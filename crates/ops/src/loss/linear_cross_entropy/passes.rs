@@ -210,7 +210,6 @@ impl Picked {
     }
 }
 
-/// Values of a type that is f32.
 /// The destinations of gradients, and whether to add to them.
 struct Gradients<'a, X, W> {
     x: Option<(&'a mut [X], bool)>,
